@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * command: one file a subcommand, which turns options into an analysis and an
+ * analysis into a document.
+ *
+ * To add a command: a file with its run function and its struct ca_command, a
+ * line in the table of commands.c, its keys in the tests.
+ */
+#ifndef CA_COMMAND_H
+#define CA_COMMAND_H
+
+#include <argp.h>
+
+#include "../report/report.h"
+#include "../session.h"
+
+enum ca_when { CA_AUTO, CA_ALWAYS, CA_NEVER };
+
+/* What was asked: the options that every command takes, and the arguments. */
+struct ca_request {
+	const struct ca_command *command;
+	bool unnamed;        /* the command line names no command: it is the report */
+	enum ca_form form;
+	struct ca_image_options files;
+	int64_t limit;       /* rows; 0: all; -1: the command's own default */
+	const char *sort;    /* NULL: the command's own order */
+	bool redact;
+	enum ca_when color, progress;
+	unsigned threads;    /* 0: as many as there are CPUs */
+	unsigned verbose;
+	char **args;         /* the arguments that are no options */
+	size_t arg_count;
+	size_t blamed;       /* the index of the argument that an error is about */
+	void *own;           /* command->own_bytes, zeroed: its own options */
+};
+
+struct ca_command {
+	const char *name;
+	const char *args;    /* "TARGET" */
+	size_t least_args, most_args;
+	const char *summary; /* one line */
+	const char *help;    /* what it shows, with an example */
+	const struct argp_option *options; /* its own, or NULL */
+	error_t (*parse)(int key, char *arg, struct argp_state *state);
+	size_t own_bytes;
+	/* Writes the document to stdout. *status is CA_OK already. */
+	struct ca_error *(*run)(struct ca_request *request, enum ca_status *status);
+};
+
+extern const struct ca_command *const ca_commands[];
+extern const size_t ca_command_count;
+const struct ca_command *ca_command_find(const char *name);
+extern const struct ca_command ca_command_report;
+
+/*
+ * The whole command line: argv[0] is the program. Prints, and returns the exit
+ * status.
+ */
+int ca_command_main(int argc, char **argv);
+
+/*
+ * Says on stderr what is wrong with the command line, and ends with CA_USAGE: as
+ * argp_error(), but what comes from the caller's words is escaped.
+ */
+void ca_bad_usage(const struct argp_state *state, const char *format, ...) CA_PRINTF(2, 3);
+/* The request whose options are being parsed (for struct ca_command's parse). */
+struct ca_request *ca_parsed_request(const struct argp_state *state);
+
+/* ---- shared by the commands (document.c) ------------------------------- */
+
+/*
+ * Opens request's argument `index` as a session with the request's options. The
+ * session is to be closed after an error too.
+ */
+struct ca_error *ca_open_target(const struct ca_request *request, size_t index,
+				struct ca_session **out);
+/* Opens the first argument with all its objects, shows it, closes it. */
+struct ca_error *ca_show_objects(struct ca_request *request,
+				 struct ca_error *(*show)(struct ca_request *, struct ca_session *));
+/* A writer on stdout as the request wants it. */
+struct ca_writer *ca_open_writer(const struct ca_request *request);
+/* "schema", "target": how each document begins. */
+void ca_begin_document(struct ca_writer *w, const struct ca_request *request,
+		       const struct ca_session *session);
+/* The value of "target", under another key where a document has two. */
+void ca_put_target(struct ca_writer *w, const char *key, const struct ca_request *request,
+		   const struct ca_session *session);
+/* "warnings" of one or two sessions (NULL: none), and the end of the document. */
+struct ca_error *ca_end_document(struct ca_writer *w, const struct ca_session *session,
+				 const struct ca_session *other);
+/* The trust line. */
+void ca_put_trust(struct ca_writer *w, const struct ca_objects *objects);
+/* How many of `count` rows to show: the request's limit, else fallback (0: all). */
+size_t ca_shown(const struct ca_request *request, size_t count, size_t fallback);
+/* An error for a --sort key that a command does not have. */
+struct ca_error *ca_bad_sort(const struct ca_request *request, const char *keys);
+
+/* types.c: the table of types, as types and the report show it */
+struct ca_error *ca_sorted_types(const struct ca_request *request,
+				 const struct ca_objects *objects, struct ca_type_totals *totals);
+void ca_put_types(struct ca_writer *w, const struct ca_request *request,
+		  const struct ca_type_totals *totals, size_t fallback);
+
+#endif

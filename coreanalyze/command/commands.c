@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* The table of commands. */
+#include <string.h>
+
+#include "command.h"
+
+extern const struct ca_command ca_command_diff, ca_command_info, ca_command_object, ca_command_types;
+
+const struct ca_command *const ca_commands[] = {
+	&ca_command_report, &ca_command_info, &ca_command_types, &ca_command_diff, &ca_command_object,
+};
+const size_t ca_command_count = CA_COUNT(ca_commands);
+
+const struct ca_command *ca_command_find(const char *name)
+{
+	for (size_t i = 0; i < ca_command_count; i++)
+		if (strcmp(ca_commands[i]->name, name) == 0)
+			return ca_commands[i];
+	return NULL;
+}

@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "command.h"
+
+struct show {
+	struct ca_writer *w;
+	const struct ca_request *request;
+	const struct ca_session *session;
+	struct ca_reader *reader;
+};
+
+/* Values go under --redact, but names of types, modules, functions and files are kept. */
+static bool value_is_name(const struct ca_object *object, const char *type)
+{
+	return object->type->is_meta || strcmp(type, "builtins.function") == 0 ||
+	       strcmp(type, "builtins.module") == 0 || strcmp(type, "builtins.code") == 0;
+}
+
+static void put_error(struct show *show, ca_addr address, const char *error)
+{
+	ca_object_begin(show->w, NULL);
+	ca_put_addr(show->w, "address", address);
+	ca_put_string(show->w, "error", error);
+	ca_object_end(show->w);
+	ca_line(show->w, "0x%llx: %s", (unsigned long long)address, error);
+}
+
+static void put_object(struct show *show, ca_addr address)
+{
+	const struct ca_objects *objects = show->session->objects;
+	ca_node node = ca_objects_find(objects, address);
+	struct ca_arena scratch = {0};
+	struct ca_object object;
+
+	if (!node || !ca_object_read(show->reader, address, &object)) {
+		put_error(show, address, "no object starts here");
+		return;
+	}
+
+	const char *type = objects->types[objects->type[node]].name;
+	const char *value = !show->request->redact || value_is_name(&object, type)
+				    ? ca_object_value(show->reader, &object, &scratch)
+				    : NULL;
+	uint64_t refcount = ca_object_refcount(&objects->rt->layout, object.at);
+	bool immortal = ca_object_is_immortal(&objects->rt->layout, object.at);
+	bool tracked = objects->flags[node] & CA_NODE_TRACKED;
+
+	ca_object_begin(show->w, NULL);
+	ca_put_addr(show->w, "address", address);
+	ca_put_string(show->w, "type", type);
+	ca_put_uint(show->w, "bytes", ca_node_bytes(objects, node));
+	ca_put_uint(show->w, "owned", ca_node_owned(objects, node));
+	ca_put_uint(show->w, "refcount", refcount);
+	ca_put_bool(show->w, "immortal", immortal);
+	ca_put_bool(show->w, "gc_tracked", tracked);
+	ca_put_string(show->w, "value", value);
+	ca_object_end(show->w);
+
+	char count[32];
+
+	snprintf(count, sizeof(count), "%llu", (unsigned long long)refcount);
+	ca_title(show->w, "0x%llx  %s%s%s", (unsigned long long)address, type, value ? "  " : "",
+		 value ? value : "");
+	ca_line(show->w, "  %llu bytes, %llu owned, %s%s%s",
+		(unsigned long long)ca_node_bytes(objects, node),
+		(unsigned long long)ca_node_owned(objects, node),
+		immortal ? "immortal" : "reference count ", immortal ? "" : count,
+		tracked ? ", tracked by the collector" : ", not tracked by the collector");
+	ca_arena_fini(&scratch);
+}
+
+static bool parse_address(const char *text, ca_addr *address)
+{
+	char *end;
+
+	while (isspace((unsigned char)*text))
+		text++;
+	errno = 0;
+	*address = strtoull(text, &end, strncmp(text, "0x", 2) == 0 ? 16 : 10);
+	while (isspace((unsigned char)*end))
+		end++;
+	return isdigit((unsigned char)*text) && !*end && !errno;
+}
+
+static struct ca_error *bad_address(const char *text)
+{
+	char escaped[128];
+
+	ca_escape(escaped, sizeof(escaped), text, strlen(text));
+	return ca_error_make(CA_USAGE, "ADDR", "give it as 0x7f12..., as id() and the tables print it",
+			     "'%s' is no address", escaped);
+}
+
+/* Addresses from stdin, one a line. */
+static void put_listed(struct show *show)
+{
+	char *line = NULL;
+	size_t capacity = 0;
+
+	while (getline(&line, &capacity, stdin) > 0) {
+		ca_addr address;
+
+		line[strcspn(line, "\n")] = '\0';
+		if (!*line)
+			continue;
+		if (parse_address(line, &address)) {
+			put_object(show, address);
+		} else {
+			char escaped[128];
+
+			ca_escape(escaped, sizeof(escaped), line, strlen(line));
+			ca_object_begin(show->w, NULL);
+			ca_put_string(show->w, "address", escaped);
+			ca_put_string(show->w, "error", "this is no address");
+			ca_object_end(show->w);
+			ca_line(show->w, "%s: this is no address", escaped);
+		}
+	}
+	free(line);
+}
+
+static struct ca_error *check_addresses(const struct ca_request *request)
+{
+	ca_addr address;
+
+	for (size_t i = 1; i < request->arg_count; i++)
+		if (strcmp(request->args[i], "-") != 0 && !parse_address(request->args[i], &address))
+			return bad_address(request->args[i]);
+	return NULL;
+}
+
+static struct ca_error *show_objects(struct ca_request *request, struct ca_session *session)
+{
+	struct show show = {.request = request, .session = session};
+
+	show.reader = ca_alloc(sizeof(*show.reader));
+	ca_reader_init(show.reader, &session->objects->types_registry);
+	show.w = ca_open_writer(request);
+	ca_begin_document(show.w, request, session);
+	ca_list_begin(show.w, "objects");
+	for (size_t i = 1; i < request->arg_count; i++) {
+		ca_addr address = 0;
+
+		if (strcmp(request->args[i], "-") == 0) {
+			put_listed(&show);
+			continue;
+		}
+		parse_address(request->args[i], &address);
+		put_object(&show, address);
+	}
+	ca_list_end(show.w);
+	free(show.reader);
+	return ca_end_document(show.w, session, NULL);
+}
+
+static struct ca_error *run_object(struct ca_request *request, enum ca_status *status)
+{
+	struct ca_error *err = check_addresses(request);
+
+	(void)status;
+	return err ? err : ca_show_objects(request, show_objects);
+}
+
+const struct ca_command ca_command_object = {
+	.name = "object",
+	.args = "TARGET ADDR...",
+	.least_args = 2,
+	.most_args = SIZE_MAX,
+	.summary = "what the object at an address is",
+	.help = "What the objects at these addresses are: type, size, reference count, value.\n"
+		"ADDR is what id() gives; - reads addresses from stdin, one a line.\n\n"
+		"Example: coreanalyze object core.1234 0x7f3a5c0d1e80",
+	.run = run_object,
+};

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * image: bytes at an address. A core becomes an immutable, sorted table of
+ * segments over mapped files; nothing is copied. Of a living process all private
+ * memory is copied, while it stands still, and the table lies over the copy.
+ *
+ *   address space   ....[ core bytes ][ file bytes ]......[ core bytes ]....
+ *   table               ^ segment 0   ^ segment 1         ^ segment 2
+ *
+ * A segment is a run of addresses whose bytes are all known and contiguous in
+ * our memory. Neighbours of equal flags that are contiguous in both are merged
+ * when the table is built. Where two PT_LOADs overlap, the first in the program
+ * headers wins; bytes of the core always win over bytes of a mapped ELF file.
+ * Memory that the process had but nobody has bytes for is in no segment: ask
+ * ca_image_known() how much of a mapping is there.
+ */
+#ifndef CA_IMAGE_H
+#define CA_IMAGE_H
+
+#include "../base/base.h"
+
+struct ca_segment {
+	ca_addr start, end;  /* [start, end) */
+	const uint8_t *data; /* end - start bytes, read-only */
+	uint32_t flags;      /* CA_SEG_* */
+};
+enum { CA_SEG_READ = 1, CA_SEG_WRITE = 2, CA_SEG_EXEC = 4, CA_SEG_FILE = 8 /* from an ELF file, not the core */ };
+
+/* One memory mapping of the process as the program headers and NT_FILE tell it. */
+struct ca_mapping {
+	ca_addr start, end;
+	uint32_t flags;       /* CA_SEG_READ, _WRITE, _EXEC; 0 where unknown */
+	uint64_t offset;      /* into path, bytes */
+	const char *path;     /* "" for anonymous memory; as the process saw it; not escaped */
+	uint64_t dumped;      /* bytes the core has of it */
+};
+
+/* What became of a module's file. */
+enum ca_module_state {
+	CA_MODULE_USED,     /* found, build-id agrees: its bytes fill the core's gaps */
+	CA_MODULE_MISSING,  /* no such file, or not a regular file, or unreadable */
+	CA_MODULE_MISMATCH, /* another build: not used */
+	CA_MODULE_UNPROVED, /* the core lacks the build-id: not used, unless named by --exe */
+};
+
+/* An ELF file mapped in the process. */
+struct ca_module {
+	const char *path;         /* as recorded in the core; not escaped */
+	const char *file;         /* the file used for it, or NULL */
+	enum ca_module_state state;
+	const char *why;          /* why the file is not used, or NULL */
+	ca_addr start, end;       /* lowest and highest mapped address */
+	ca_addr bias;             /* target address = ELF vaddr + bias */
+	ca_addr data_start, data_end; /* its writable PT_LOAD (.data and .bss), or 0, 0 */
+	uint8_t build_id[64];
+	size_t build_id_size;     /* 0: unknown */
+	struct ca_module_private *priv;
+};
+
+/* A thread at the moment of the dump (NT_PRSTATUS). */
+struct ca_lwp {
+	int32_t lwp;
+	uint64_t ip, sp, fs_base;
+	int32_t signal;           /* pr_cursig; 0: none */
+};
+
+enum ca_elf_class { CA_ELF32 = 1, CA_ELF64 = 2 };
+
+struct ca_image {
+	struct ca_context *ctx;
+	const char *path;          /* of the core, or "pid:1234" */
+	struct ca_segment *segments; /* sorted by start, disjoint */
+	size_t segment_count;
+	struct ca_mapping *mappings; /* sorted by start */
+	size_t mapping_count;
+	struct ca_module *modules;   /* sorted by start */
+	size_t module_count;
+	struct ca_lwp *lwps;         /* the one that died first, where the core says so */
+	size_t lwp_count;
+	int32_t pid;               /* 0: unknown */
+	const char *exe;           /* executable's path: NT_FILE, else AT_EXECFN; "" unknown */
+	const char **command_line; /* argv from the initial stack (else NT_PRPSINFO), NULL-ended */
+	const char *arch;          /* libbfd's printable name, "i386:x86-64" -> "x86_64" */
+	bool complete;             /* nothing is missing of what the dump meant to hold */
+	uint64_t core_bytes;       /* size of the core file, unpacked; of a process, what was copied */
+	uint64_t pause_ns;         /* how long the process stood still for it; 0 for a core */
+	struct ca_image_private *priv;
+};
+
+struct ca_image_options {
+	const char *exe;       /* the main executable's file, or NULL */
+	const char *sysroot;   /* recorded paths are looked up inside, or NULL */
+	const char *debug_dir; /* files by build-id (.build-id/ab/cdef) or by base name, or NULL */
+	const char *tmp_dir;   /* for what does not fit in memory; NULL: $TMPDIR, else /var/tmp */
+};
+
+/*
+ * Opens a target by its form: "pid:1234" is a process that lives, all else the
+ * path of a core. options may be NULL. The image and all that hangs on it live
+ * until ca_image_close().
+ */
+struct ca_error *ca_image_open(struct ca_context *ctx, const char *target,
+			       const struct ca_image_options *options, struct ca_image **out);
+/*
+ * Opens an ELF core. path must name a regular file; it is opened without
+ * blocking (a FIFO is refused, not waited for). One that is compressed (zstd,
+ * lz4, xz, gzip, bzip2) is unpacked to an unlinked file in tmp_dir first.
+ * Errors (status CA_TARGET): no such file, a directory, empty, not ELF, not a
+ * core, cut before any memory, 32-bit or another architecture (named). Mapped
+ * ELF files that cannot be used are warnings.
+ */
+struct ca_error *ca_image_open_core(struct ca_context *ctx, const char *path,
+				    const struct ca_image_options *options, struct ca_image **out);
+/*
+ * An image over the caller's segments, for tests; data must outlive it.
+ * Sorts and merges as the core's do.
+ */
+struct ca_image *ca_image_from_buffers(struct ca_context *ctx, const struct ca_segment *segments,
+				       size_t count);
+void ca_image_close(struct ca_image *image);
+
+/*
+ * A pointer to len bytes at addr, or NULL when any of them is unknown or they
+ * do not lie in one segment. len 0 is NULL. Thread-safe, no allocation. The
+ * pointer may have any alignment (gcore does not align what it writes): load
+ * words with ca_load_u64() and ca_load_u32(), structures with memcpy().
+ */
+const void *ca_image_at(const struct ca_image *image, ca_addr addr, uint64_t len);
+/* The longest run at addr: a pointer and its length, or NULL. */
+const void *ca_image_run(const struct ca_image *image, ca_addr addr, uint64_t *len);
+/* Copies len bytes, also across segments; false (buffer undefined) if any is unknown. */
+bool ca_image_read(const struct ca_image *image, ca_addr addr, void *buffer, uint64_t len);
+bool ca_image_u64(const struct ca_image *image, ca_addr addr, uint64_t *value);
+bool ca_image_u32(const struct ca_image *image, ca_addr addr, uint32_t *value);
+/* How many bytes of [start, end) are known. */
+uint64_t ca_image_known(const struct ca_image *image, ca_addr start, ca_addr end);
+/* A NUL-ended string of at most max bytes, copied; false when unreadable or longer. */
+bool ca_image_string(const struct ca_image *image, ca_addr addr, char *buffer, size_t max);
+/* Bytes in mappings that the process could write to. */
+uint64_t ca_image_writable(const struct ca_image *image);
+/* The mapping or module that holds addr, or NULL. */
+const struct ca_mapping *ca_image_mapping(const struct ca_image *image, ca_addr addr);
+const struct ca_module *ca_image_module(const struct ca_image *image, ca_addr addr);
+
+/*
+ * A symbol's address in the target by name (without its version), .dynsym then
+ * .symtab; 0 when absent. Thread-safe; the first call on a module reads its table.
+ */
+ca_addr ca_module_symbol(const struct ca_module *module, const char *name);
+/* A section's target address range by name (".PyRuntime"); false when absent. */
+bool ca_module_section(const struct ca_module *module, const char *name, ca_addr *start,
+		       uint64_t *bytes);
+
+#endif

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * Private to image: a process that lives. All its threads are stopped, its
+ * private memory is copied, they go on; what is made of the copy is an image
+ * like that of a core.
+ *
+ *   process.c   from a number to an image     maps.c    what is mapped
+ *   capture.c   the steps around the stop     stop.c    the threads
+ *   copy.c      pages from there to here      limits.c  how much we may take
+ */
+#ifndef CA_IMAGE_LIVE_H
+#define CA_IMAGE_LIVE_H
+
+#include "private.h"
+
+#include <stdatomic.h>
+
+/* ---- limits.c ------------------------------------------------------------ */
+
+/*
+ * Bytes of memory that we may still take, by MemAvailable and the cgroups we
+ * are in. root: "" but for tests, which have a /proc and a /sys of their own.
+ */
+uint64_t ca_memory_room(const char *root);
+
+/* ---- maps.c -------------------------------------------------------------- */
+
+struct ca_vma {
+	ca_addr start, end;
+	uint32_t flags;       /* CA_SEG_READ, _WRITE, _EXEC */
+	bool shared;
+	bool is_elf;          /* of a file that has code mapped too */
+	bool deleted;         /* that file has no name any more */
+	uint64_t offset;
+	const char *path;     /* as the kernel tells it: "", "[heap]", "/usr/bin/python3" */
+};
+struct ca_vmas {
+	struct ca_vma *items;
+	size_t count, capacity;
+	char *text;           /* what the paths point into */
+};
+/* Reads maps of the folder /proc/PID; false with errno set. */
+bool ca_vmas_read(int proc, struct ca_vmas *vmas);
+void ca_vmas_fini(struct ca_vmas *vmas);
+/* Untouched pages of it are zeros. */
+bool ca_vma_is_anonymous(const struct ca_vma *vma);
+
+/* A whole file of /proc, ended by a NUL; NULL with errno set. free() releases. */
+char *ca_proc_read(int proc, const char *name, size_t *size);
+
+/* Runs of pages of the process that are to be copied. */
+struct ca_run {
+	ca_addr start, end;
+	bool common;          /* another process has these pages too, as after a fork */
+};
+struct ca_plan {
+	struct ca_run *runs; /* sorted */
+	size_t count, capacity;
+	uint64_t bytes;
+	uint64_t looked_at;  /* bytes of address space, page by page */
+};
+/* By the process's pagemap; false with errno set. */
+bool ca_plan_make(int proc, const struct ca_vmas *vmas, struct ca_plan *plan);
+void ca_plan_fini(struct ca_plan *plan);
+
+/* ---- stop.c -------------------------------------------------------------- */
+
+struct ca_stop {
+	int32_t pid;
+	int proc;             /* its folder in /proc */
+	struct ca_stopped *threads;
+	size_t count, capacity;
+	struct ca_map known;  /* lwp -> its number in threads + 1 */
+};
+/*
+ * Stops every thread. The calling thread must end soon, whatever happens: with
+ * it every thread that is still held goes on, also one that could not be
+ * stopped in time.
+ */
+struct ca_error *ca_stop_all(struct ca_stop *stop);
+/* Their registers, the main thread first. */
+struct ca_error *ca_stop_registers(const struct ca_stop *stop, struct ca_image *image);
+/* Lets all go on; false when some had died meanwhile. */
+bool ca_stop_release(struct ca_stop *stop);
+void ca_stop_fini(struct ca_stop *stop);
+
+/* ---- copy.c -------------------------------------------------------------- */
+
+/*
+ * Where the copy goes: memory, or a file when spool is open. Neighbouring
+ * mappings keep their distance in it, so that what was contiguous is so here.
+ */
+struct ca_copy {
+	struct ca_context *ctx;
+	int32_t pid;
+	struct ca_spool spool;
+	struct ca_cluster *clusters;
+	size_t count, capacity;
+	uint64_t file_bytes;
+	struct ca_run *lost;  /* pages that could not be read, sorted */
+	size_t lost_count, lost_capacity;
+	atomic_bool ended;    /* the process died while it was read */
+	atomic_int error;     /* errno of a write that failed, or 0 */
+};
+/* Chooses by size between memory and disk; the error has both figures. */
+struct ca_error *ca_copy_open(struct ca_copy *copy, struct ca_context *ctx, int32_t pid,
+			      const struct ca_image_options *options, uint64_t bytes);
+/* Makes room for what plan takes of vmas; false: the address space has none. */
+bool ca_copy_reserve(struct ca_copy *copy, const struct ca_vmas *vmas, const struct ca_plan *plan);
+/* Touches that room, so that the stop need not wait for it. */
+void ca_copy_touch(struct ca_copy *copy, const struct ca_plan *plan);
+/* Copies the pages; mem: /proc/PID/mem. */
+void ca_copy_run(struct ca_copy *copy, int mem, const struct ca_plan *plan);
+/* Gives all its memory to the image, read-only; false: errno. */
+bool ca_copy_keep(struct ca_copy *copy, struct ca_image *image);
+/* Where [start, end) is; NULL when it has no room. After ca_copy_keep(). */
+const uint8_t *ca_copy_at(const struct ca_copy *copy, ca_addr start, ca_addr end);
+void ca_copy_fini(struct ca_copy *copy);
+
+/* ---- capture.c ----------------------------------------------------------- */
+
+struct ca_capture {
+	struct ca_image *image;
+	const struct ca_image_options *options;
+	int32_t pid;
+	int proc;
+	const char *chroot;   /* what its paths start with, that it does not see; or "" */
+	struct ca_vmas vmas;
+	struct ca_plan plan;
+	struct ca_copy copy;
+};
+/* Stops, copies, lets go. */
+struct ca_error *ca_capture_run(struct ca_capture *capture);
+struct ca_error *ca_process_refuse(const char *advice, const char *format, ...) CA_PRINTF(2, 3);
+
+#endif

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* The installed interface (include/coreanalyze.h) over a session. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "coreanalyze.h"
+#include "session.h"
+
+struct ca_target {
+	struct ca_session *session;
+	struct ca_type_totals totals;
+	struct ca_reader *reader;
+};
+
+static int fail(struct ca_error *err, struct ca_failure *failure)
+{
+	int status = (int)err->status;
+
+	if (failure) {
+		failure->status = status;
+		snprintf(failure->what, sizeof(failure->what), "%s", err->what);
+		snprintf(failure->why, sizeof(failure->why), "%s", err->why);
+		snprintf(failure->advice, sizeof(failure->advice), "%s", err->advice);
+	}
+	ca_error_free(err);
+	return status;
+}
+
+int ca_target_open(const char *path, const struct ca_target_options *options,
+		   struct ca_target **out, struct ca_failure *failure)
+{
+	struct ca_image_options files = {0};
+	struct ca_session *session;
+	struct ca_error *err;
+
+	if (options)
+		files = (struct ca_image_options){options->exe, options->sysroot, options->debug_dir,
+						  options->tmp_dir};
+	session = ca_session_make();
+	if (options && options->threads)
+		session->ctx.threads = options->threads;
+	err = ca_session_open(session, path, &files);
+	if (!err)
+		err = ca_session_objects(session);
+	if (err) {
+		ca_session_close(session);
+		return fail(err, failure);
+	}
+
+	struct ca_target *target = ca_alloc(sizeof(*target));
+
+	target->session = session;
+	target->reader = ca_alloc(sizeof(*target->reader));
+	ca_reader_init(target->reader, &session->objects->types_registry);
+	ca_type_totals_build(session->objects, &target->totals);
+	*out = target;
+	return 0;
+}
+
+void ca_target_close(struct ca_target *target)
+{
+	if (!target)
+		return;
+	ca_type_totals_fini(&target->totals);
+	free(target->reader);
+	ca_session_close(target->session);
+	free(target);
+}
+
+const char *ca_target_python(const struct ca_target *target)
+{
+	return target->session->rt->version;
+}
+
+int ca_target_pid(const struct ca_target *target)
+{
+	return target->session->image->pid;
+}
+
+const char *ca_target_warning(const struct ca_target *target, size_t index)
+{
+	const struct ca_warnings *warnings = &target->session->ctx.warnings;
+
+	return index < warnings->count ? warnings->items[index].text : NULL;
+}
+
+size_t ca_target_type_count(const struct ca_target *target)
+{
+	return target->totals.count;
+}
+
+bool ca_target_type(const struct ca_target *target, size_t index, struct ca_type_info *info)
+{
+	if (index >= target->totals.count)
+		return false;
+
+	const struct ca_type_total *row = &target->totals.rows[index];
+
+	*info = (struct ca_type_info){
+		.name = row->name,
+		.count = row->count,
+		.bytes = row->bytes,
+		.owned = row->owned,
+		.gc_tracked = row->gc_tracked,
+		.type_objects = row->type_objects,
+		.bytes_exact = row->bytes_exact,
+	};
+	return true;
+}
+
+bool ca_target_object(struct ca_target *target, uint64_t address, struct ca_object_info *info)
+{
+	const struct ca_objects *objects = target->session->objects;
+	ca_node node = ca_objects_find(objects, address);
+	struct ca_object object;
+
+	if (!node || !ca_object_read(target->reader, address, &object))
+		return false;
+	*info = (struct ca_object_info){
+		.address = address,
+		.type = objects->types[objects->type[node]].name,
+		.bytes = ca_node_bytes(objects, node),
+		.owned = ca_node_owned(objects, node),
+		.refcount = ca_object_refcount(&objects->rt->layout, object.at),
+		.immortal = ca_object_is_immortal(&objects->rt->layout, object.at),
+		.gc_tracked = objects->flags[node] & CA_NODE_TRACKED,
+		.value = ca_object_value(target->reader, &object, &target->session->ctx.arena),
+	};
+	return true;
+}
+
+uint64_t ca_target_next(const struct ca_target *target, uint64_t address)
+{
+	const struct ca_objects *objects = target->session->objects;
+	ca_node node = address ? ca_objects_find(objects, address) : 0;
+
+	if ((address && !node) || node == objects->count)
+		return 0;
+	return ca_objects_address(objects, node + 1);
+}

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * object, inside: the table of kinds.
+ *
+ * To teach a kind: functions in the file of its family, a row in kinds.c. The
+ * shape says how large the object itself is; the traversal yields what hangs on
+ * it. Both get an object whose first basicsize bytes are readable.
+ */
+#ifndef CA_OBJECT_KIND_H
+#define CA_OBJECT_KIND_H
+
+#include "object.h"
+
+struct ca_kind {
+	const char *name;     /* tp_name that marks it, or NULL: told by tp_flags or the default */
+	const char *old_name; /* another tp_name in older releases, or NULL */
+	uint32_t flag;        /* tp_flags bit that marks it, or 0 */
+	bool (*shape)(struct ca_reader *reader, const struct ca_object *object, struct ca_shape *shape);
+	void (*traverse)(struct ca_reader *reader, const struct ca_object *object,
+			 struct ca_visitor *visitor);
+	uint32_t truncated; /* the last bytes of basicsize that an instance may lack */
+};
+
+extern const struct ca_kind ca_kind_plain;
+/* The kind that a type begins itself (not by inheritance), or NULL. name may be NULL: unreadable. */
+const struct ca_kind *ca_kind_of(uint64_t flags, bool is_heap, const char *name);
+
+#define CA_KIND_TRAVERSE(kind)                                                                   \
+	void ca_##kind##_traverse(struct ca_reader *, const struct ca_object *, struct ca_visitor *)
+#define CA_KIND_FUNCTIONS(kind)                                                                   \
+	bool ca_##kind##_shape(struct ca_reader *, const struct ca_object *, struct ca_shape *);  \
+	CA_KIND_TRAVERSE(kind)
+
+/* plain.c */
+CA_KIND_FUNCTIONS(plain);
+CA_KIND_FUNCTIONS(datetime);
+bool ca_encoding_map_shape(struct ca_reader *, const struct ca_object *, struct ca_shape *);
+CA_KIND_TRAVERSE(module);
+/* Bytes of an object's inline values, 0 where its type has none (plain.c). */
+uint64_t ca_inline_bytes(const struct ca_reader *reader, const struct ca_object *object);
+/* scalar.c */
+CA_KIND_FUNCTIONS(long);
+CA_KIND_FUNCTIONS(str);
+CA_KIND_FUNCTIONS(bytes);
+CA_KIND_FUNCTIONS(bytearray);
+CA_KIND_FUNCTIONS(leaf);
+/* container.c */
+CA_KIND_FUNCTIONS(list);
+CA_KIND_FUNCTIONS(tuple);
+CA_KIND_FUNCTIONS(set);
+CA_KIND_FUNCTIONS(deque);
+/* dict.c */
+CA_KIND_FUNCTIONS(dict);
+CA_KIND_FUNCTIONS(odict);
+/* code.c */
+CA_KIND_FUNCTIONS(code);
+CA_KIND_FUNCTIONS(frame);
+CA_KIND_FUNCTIONS(gen);
+/* typeobject.c */
+CA_KIND_FUNCTIONS(type);
+void ca_visit_type(struct ca_reader *reader, const struct ca_object *object, struct ca_visitor *v,
+		   enum ca_buffer keys);
+/* ctypes.c */
+CA_KIND_FUNCTIONS(ctype);
+CA_KIND_TRAVERSE(stgdict);
+CA_KIND_TRAVERSE(cdata);
+/* stdlib.c */
+CA_KIND_TRAVERSE(bytesio);
+CA_KIND_TRAVERSE(stringio);
+CA_KIND_TRAVERSE(fileio);
+CA_KIND_TRAVERSE(buffered);
+CA_KIND_TRAVERSE(array);
+CA_KIND_TRAVERSE(struct);
+CA_KIND_TRAVERSE(decimal);
+CA_KIND_TRAVERSE(pickler);
+CA_KIND_TRAVERSE(unpickler);
+CA_KIND_FUNCTIONS(pdata);
+CA_KIND_TRAVERSE(element);
+CA_KIND_TRAVERSE(xmlparser);
+CA_KIND_TRAVERSE(combinations);
+CA_KIND_TRAVERSE(permutations);
+CA_KIND_TRAVERSE(product);
+CA_KIND_TRAVERSE(simplequeue);
+CA_KIND_TRAVERSE(zoneinfo);
+CA_KIND_TRAVERSE(st);
+
+/* Helpers of the kinds. */
+
+/* The word at offset, 0 where the release has no such field or the object does not reach it. */
+static inline uint64_t ca_word(const struct ca_object *object, int32_t offset)
+{
+	if (offset < 0 || (uint64_t)offset + 8 > object->readable)
+		return 0;
+	return ca_load_u64(object->at + offset);
+}
+static inline void ca_visit_word(struct ca_visitor *v, const uint8_t *at)
+{
+	v->refs(v, at, 1, 8, false);
+}
+/* A pointer array in the target: its readable part is visited. */
+void ca_visit_array(struct ca_reader *reader, struct ca_visitor *v, ca_addr array, uint64_t count);
+/* Words from offset `from` to `to` of the object, where readable: guesses. */
+void ca_visit_words(const struct ca_object *object, struct ca_visitor *v, uint64_t from, uint64_t to);
+static inline uint8_t ca_byte(const struct ca_object *object, int32_t offset)
+{
+	return offset >= 0 && (uint64_t)offset < object->readable ? object->at[offset] : 0;
+}
+/* Words of any memory: guesses. */
+void ca_visit_guesses(struct ca_reader *reader, struct ca_visitor *v, ca_addr start,
+		      uint64_t bytes);
+/* A buffer of count * item bytes; none where start is 0 or no address space holds so much. */
+#define CA_MOST_BYTES (1ull << 47)
+void ca_visit_buffer(struct ca_visitor *v, ca_addr start, uint64_t count, uint64_t item,
+		     enum ca_buffer how);
+/* A buffer that ends with a NUL. */
+void ca_visit_text(struct ca_reader *reader, struct ca_visitor *v, ca_addr start,
+		   enum ca_buffer how);
+/* ob_size, as it is. */
+static inline int64_t ca_ob_size(const struct ca_reader *reader, const struct ca_object *object)
+{
+	return (int64_t)ca_word(object, reader->layout->var.ob_size);
+}
+/* |value|, the smallest included. */
+static inline uint64_t ca_magnitude(int64_t value)
+{
+	return value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
+}
+/* Bytes of the object from offset on. */
+static inline uint64_t ca_room(const struct ca_object *object, int32_t offset)
+{
+	return (uint64_t)offset < object->readable ? object->readable - (uint64_t)offset : 0;
+}
+/* basicsize + count * itemsize; false when it overflows what any object has. */
+bool ca_var_extent(const struct ca_object *object, uint64_t count, uint64_t *extent);
+uint64_t ca_values_prefix(const struct ca_reader *reader, ca_addr values);
+/* What a keys table is to the dict or type that points at it, and its entries. */
+void ca_visit_keys(struct ca_reader *reader, struct ca_visitor *v, const struct ca_keys *keys);
+
+#endif

@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* The table of kinds, and what is common to all objects. */
+#include "kind.h"
+
+const struct ca_kind ca_kind_plain = {NULL, NULL, 0, ca_plain_shape, ca_plain_traverse, 0};
+
+/* Kinds told by tp_name come first: OrderedDict is also a dict. */
+static const struct ca_kind kinds[] = {
+	{"float", NULL, 0, ca_plain_shape, ca_leaf_traverse, 0},
+	{"complex", NULL, 0, ca_plain_shape, ca_leaf_traverse, 0},
+	{"bytearray", NULL, 0, ca_bytearray_shape, ca_bytearray_traverse, 0},
+	{"set", NULL, 0, ca_plain_shape, ca_set_traverse, 0},
+	{"frozenset", NULL, 0, ca_plain_shape, ca_set_traverse, 0},
+	{"frozendict", NULL, 0, ca_plain_shape, ca_dict_traverse, 0},
+	{"collections.OrderedDict", NULL, 0, ca_plain_shape, ca_odict_traverse, 0},
+	{"collections.deque", NULL, 0, ca_plain_shape, ca_deque_traverse, 0},
+	{"datetime.time", NULL, 0, ca_datetime_shape, ca_datetime_traverse, 8},
+	{"datetime.datetime", NULL, 0, ca_datetime_shape, ca_datetime_traverse, 8},
+	{"code", NULL, 0, ca_code_shape, ca_code_traverse, 0},
+	{"frame", NULL, 0, ca_frame_shape, ca_frame_traverse, 0},
+	{"module", NULL, 0, ca_plain_shape, ca_module_traverse, 0},
+	{"EncodingMap", NULL, 0, ca_encoding_map_shape, ca_leaf_traverse, 0},
+	{"_io.BytesIO", NULL, 0, ca_plain_shape, ca_bytesio_traverse, 0},
+	{"_io.StringIO", NULL, 0, ca_plain_shape, ca_stringio_traverse, 0},
+	{"_io.FileIO", NULL, 0, ca_plain_shape, ca_fileio_traverse, 0},
+	{"_io.BufferedReader", NULL, 0, ca_plain_shape, ca_buffered_traverse, 0},
+	{"_io.BufferedWriter", NULL, 0, ca_plain_shape, ca_buffered_traverse, 0},
+	{"_io.BufferedRandom", NULL, 0, ca_plain_shape, ca_buffered_traverse, 0},
+	{"array.array", NULL, 0, ca_plain_shape, ca_array_traverse, 0},
+	{"_struct.Struct", "Struct", 0, ca_plain_shape, ca_struct_traverse, 0},
+	{"decimal.Decimal", NULL, 0, ca_plain_shape, ca_decimal_traverse, 0},
+	{"_pickle.Pickler", NULL, 0, ca_plain_shape, ca_pickler_traverse, 0},
+	{"_pickle.Unpickler", NULL, 0, ca_plain_shape, ca_unpickler_traverse, 0},
+	{"_pickle.Pdata", NULL, 0, ca_pdata_shape, ca_pdata_traverse, 0},
+	{"xml.etree.ElementTree.Element", NULL, 0, ca_plain_shape, ca_element_traverse, 0},
+	{"pyexpat.xmlparser", NULL, 0, ca_plain_shape, ca_xmlparser_traverse, 0},
+	{"itertools.combinations", NULL, 0, ca_plain_shape, ca_combinations_traverse, 0},
+	{"itertools.combinations_with_replacement", NULL, 0, ca_plain_shape, ca_combinations_traverse, 0},
+	{"itertools.permutations", NULL, 0, ca_plain_shape, ca_permutations_traverse, 0},
+	{"itertools.product", NULL, 0, ca_plain_shape, ca_product_traverse, 0},
+	{"_queue.SimpleQueue", NULL, 0, ca_plain_shape, ca_simplequeue_traverse, 0},
+	{"zoneinfo.ZoneInfo", NULL, 0, ca_plain_shape, ca_zoneinfo_traverse, 0},
+	{"parser.st", NULL, 0, ca_plain_shape, ca_st_traverse, 0},
+	{"StgDict", NULL, 0, ca_plain_shape, ca_stgdict_traverse, 0},
+	{"_ctypes.CType_Type", NULL, 0, ca_ctype_shape, ca_ctype_traverse, 0},
+	{"_ctypes._CData", NULL, 0, ca_plain_shape, ca_cdata_traverse, 0},
+	{"generator", NULL, 0, ca_gen_shape, ca_gen_traverse, 0},
+	{"coroutine", NULL, 0, ca_gen_shape, ca_gen_traverse, 0},
+	{"async_generator", NULL, 0, ca_gen_shape, ca_gen_traverse, 0},
+	{NULL, NULL, CA_TPFLAGS_LONG_SUBCLASS, ca_long_shape, ca_leaf_traverse, 0},
+	{NULL, NULL, CA_TPFLAGS_UNICODE_SUBCLASS, ca_str_shape, ca_str_traverse, 0},
+	{NULL, NULL, CA_TPFLAGS_BYTES_SUBCLASS, ca_bytes_shape, ca_leaf_traverse, 0},
+	{NULL, NULL, CA_TPFLAGS_TUPLE_SUBCLASS, ca_tuple_shape, ca_tuple_traverse, 0},
+	{NULL, NULL, CA_TPFLAGS_LIST_SUBCLASS, ca_list_shape, ca_list_traverse, 0},
+	{NULL, NULL, CA_TPFLAGS_DICT_SUBCLASS, ca_plain_shape, ca_dict_traverse, 0},
+	{NULL, NULL, CA_TPFLAGS_TYPE_SUBCLASS, ca_type_shape, ca_type_traverse, 0},
+};
+
+static bool name_is(const struct ca_kind *kind, const char *name)
+{
+	return kind->name && (strcmp(kind->name, name) == 0 ||
+			      (kind->old_name && strcmp(kind->old_name, name) == 0));
+}
+
+const struct ca_kind *ca_kind_of(uint64_t flags, bool is_heap, const char *name)
+{
+	/* A class of Python code has no dot in its tp_name, a C type's spec does. */
+	bool named = name && (!is_heap || strchr(name, '.'));
+
+	for (size_t i = 0; i < CA_COUNT(kinds); i++)
+		if ((named && name_is(&kinds[i], name)) || flags & kinds[i].flag)
+			return &kinds[i];
+	return NULL;
+}
+
+bool ca_object_read(struct ca_reader *reader, ca_addr address, struct ca_object *object)
+{
+	const struct ca_layout *layout = reader->layout;
+	uint64_t head;
+
+	if (address & 7 || !ca_image_u64(reader->image, address + layout->object.ob_type, &head))
+		return false;
+
+	const struct ca_type *type = ca_type_at(reader, head);
+	uint64_t run;
+
+	if (!type)
+		return false;
+	object->pre = type->pre;
+	if (type->is_meta) {
+		uint64_t flags;
+
+		if (!ca_image_u64(reader->image, address + layout->type.tp_flags, &flags))
+			return false;
+		object->pre = flags & CA_TPFLAGS_HEAPTYPE ? type->pre : 0;
+	}
+
+	const uint8_t *at = ca_image_run(reader->image, address - object->pre, &run);
+
+	if (!at || run < object->pre + type->least)
+		return false;
+	object->address = address;
+	object->at = at + object->pre;
+	object->readable = run - object->pre;
+	object->type = type;
+	return true;
+}
+
+/* The block was sized before the class gave one value less to its instances. */
+enum { INLINE_SLACK = 16 };
+
+bool ca_object_shape(struct ca_reader *reader, const struct ca_object *object,
+		     struct ca_shape *shape)
+{
+	shape->slack = 0;
+	if (!object->type->kind->shape(reader, object, shape))
+		return false;
+	if (object->type->inline_values) {
+		shape->extent += ca_inline_bytes(reader, object);
+		shape->slack += INLINE_SLACK;
+	}
+	return shape->extent <= object->readable;
+}
+
+bool ca_var_extent(const struct ca_object *object, uint64_t count, uint64_t *extent)
+{
+	const struct ca_type *type = object->type;
+
+	if (type->itemsize && count > object->readable / type->itemsize)
+		return false;
+	*extent = type->basicsize + count * type->itemsize;
+	return true;
+}
+
+void ca_visit_array(struct ca_reader *reader, struct ca_visitor *v, ca_addr array, uint64_t count)
+{
+	uint64_t run;
+	const uint8_t *data = count ? ca_image_run(reader->image, array, &run) : NULL;
+
+	if (!data)
+		return;
+	v->refs(v, data, count < run / 8 ? count : run / 8, 8, false);
+}
+
+void ca_visit_buffer(struct ca_visitor *v, ca_addr start, uint64_t count, uint64_t item,
+		     enum ca_buffer how)
+{
+	if (start && item && count <= CA_MOST_BYTES / item)
+		v->buffer(v, start, count * item, how);
+}
+
+void ca_visit_text(struct ca_reader *reader, struct ca_visitor *v, ca_addr start,
+		   enum ca_buffer how)
+{
+	enum { MAX_TEXT = 1 << 20 };
+	uint64_t run;
+	const uint8_t *text = start ? ca_image_run(reader->image, start, &run) : NULL;
+	const uint8_t *end = text ? memchr(text, 0, run < MAX_TEXT ? run : MAX_TEXT) : NULL;
+
+	if (end)
+		v->buffer(v, start, (uint64_t)(end - text) + 1, how);
+}
+
+void ca_visit_guesses(struct ca_reader *reader, struct ca_visitor *v, ca_addr start, uint64_t bytes)
+{
+	uint64_t run;
+	const uint8_t *data = ca_image_run(reader->image, start, &run);
+
+	if (data)
+		v->refs(v, data, (bytes < run ? bytes : run) / 8, 8, true);
+}
+
+void ca_visit_words(const struct ca_object *object, struct ca_visitor *v, uint64_t from, uint64_t to)
+{
+	from = (from + 7) & ~7ull;
+	if (to > object->readable)
+		to = object->readable;
+	if (from + 8 <= to)
+		v->refs(v, object->at + from, (to - from) / 8, 8, true);
+}
+
+void ca_visit_keys(struct ca_reader *reader, struct ca_visitor *v, const struct ca_keys *keys)
+{
+	uint64_t run;
+	const uint8_t *entries = keys->nentries ? ca_image_run(reader->image, keys->entries, &run) : NULL;
+
+	if (!entries)
+		return;
+
+	uint64_t count = run / keys->entry_bytes < keys->nentries ? run / keys->entry_bytes
+								  : keys->nentries;
+
+	v->refs(v, entries + keys->key_at, count, keys->entry_bytes, false);
+	v->refs(v, entries + keys->key_at + 8, count, keys->entry_bytes, false);
+}
+
+/* Values that a managed dict's place points at, or holds inline. */
+static void visit_managed(struct ca_reader *reader, const struct ca_object *object,
+			  struct ca_visitor *v);
+
+void ca_object_traverse(struct ca_reader *reader, const struct ca_object *object,
+			struct ca_visitor *visitor)
+{
+	const struct ca_type *type = object->type;
+
+	type->kind->traverse(reader, object, visitor);
+	if (type->basicsize > type->kind_end && type->kind != &ca_kind_plain)
+		ca_visit_words(object, visitor, type->kind_end, type->basicsize);
+	if (type->managed_dict && object->pre == type->pre) {
+		visit_managed(reader, object, visitor);
+	} else if (type->dictoffset < 0 && type->itemsize) {
+		/* The dict's pointer lies behind the items (Objects/object.c: _PyObject_GetDictPtr). */
+		struct ca_shape shape;
+
+		if (ca_object_shape(reader, object, &shape)) {
+			uint64_t end = (shape.extent + 7) & ~7ull;
+
+			if (end <= object->readable && end >= ca_magnitude(type->dictoffset) &&
+			    type->dictoffset <= -8)
+				ca_visit_word(visitor, object->at + end + type->dictoffset);
+		}
+	}
+}
+
+/* 3.11, 3.12: the byte before the values says how far before them the block starts. */
+uint64_t ca_values_prefix(const struct ca_reader *reader, ca_addr values)
+{
+	const uint8_t *byte = ca_image_at(reader->image, values - 1, 1);
+
+	return byte ? *byte : 0;
+}
+
+static void visit_values(struct ca_reader *reader, struct ca_visitor *v, const struct ca_type *type,
+			 ca_addr values)
+{
+	const struct ca_layout *layout = reader->layout;
+	struct ca_keys keys;
+	uint64_t table;
+
+	if (!ca_image_u64(reader->image, type->address + layout->heaptype.ht_cached_keys, &table) ||
+	    !ca_keys_parse(reader->image, layout, table, &keys))
+		return;
+	ca_visit_array(reader, v, values + layout->values.values, keys.shared_size);
+	if (ca_has(layout->values.capacity))
+		return; /* inline: part of the object */
+
+	/* 3.11, 3.12: the order of insertion lies before the values (dictobject.c: new_values). */
+	uint64_t order = ca_values_prefix(reader, values);
+
+	v->buffer(v, values - order, order + keys.shared_size * 8, CA_BUFFER_OWNED);
+}
+
+static void visit_managed(struct ca_reader *reader, const struct ca_object *object,
+			  struct ca_visitor *v)
+{
+	const struct ca_layout *layout = reader->layout;
+	const struct ca_type *type = object->type;
+	const uint8_t *slot = object->at + layout->c.managed_dict;
+	ca_addr dict = ca_load_u64(slot);
+
+	if (type->inline_values) {
+		const uint8_t *values = object->at + type->basicsize;
+		uint64_t bytes = ca_inline_bytes(reader, object);
+
+		if (bytes && type->basicsize + bytes <= object->readable && values[layout->values.valid])
+			v->refs(v, values + layout->values.values, values[layout->values.capacity], 8, false);
+	} else if (layout->c.managed_values == layout->c.managed_dict && dict & 1) {
+		visit_values(reader, v, type, dict + 1);
+		return;
+	} else if (layout->c.managed_values && layout->c.managed_values != layout->c.managed_dict) {
+		ca_addr values = ca_load_u64(object->at + layout->c.managed_values);
+
+		if (values)
+			visit_values(reader, v, type, values);
+	}
+	if (dict)
+		ca_visit_word(v, slot);
+}
+
+uint64_t ca_object_refcount(const struct ca_layout *layout, const uint8_t *at)
+{
+	uint64_t count = ca_load_u64(at + layout->object.ob_refcnt);
+
+	return layout->c.immortal == 2 ? (uint32_t)count : count;
+}
+
+bool ca_object_is_immortal(const struct ca_layout *layout, const uint8_t *at)
+{
+	return layout->c.immortal && (int32_t)ca_load_u64(at + layout->object.ob_refcnt) < 0;
+}
+
+bool ca_object_links_hold(const struct ca_reader *reader, const struct ca_object *object)
+{
+	uint64_t next = ca_load_u64(object->at - 16), back;
+
+	if (reader->rt->collecting)
+		return true;
+	if (!next) /* bit 0: a finalizer has run (pycore_gc.h: _PyGC_PREV_MASK_FINALIZED) */
+		return (ca_load_u64(object->at - 8) & ~1ull) == 0;
+	return ca_image_u64(reader->image, (next & ~3ull) + 8, &back) &&
+	       (back & ~3ull) == ((object->address - 16) & ~3ull);
+}
+
+bool ca_object_is_corpse(const struct ca_layout *layout, const uint8_t *at)
+{
+	uint64_t word = ca_load_u64(at + layout->object.ob_refcnt);
+
+	if (ca_has(layout->object.ob_overflow)) /* the link of a free list fills the word */
+		return (uint32_t)word == 0 || (word >> 32 & 0xffff) != 0;
+	return word == 0;
+}

@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * object: from an address to its type, size, references and value.
+ *
+ *   allocation -> | pre-header | object ... extent | slack |
+ *                              ^ address, what id() gives
+ *
+ * Kinds of object are a table (kinds.c): how a kind is recognised by its type,
+ * the shape of its instances, and one traversal that yields references and
+ * owned buffers alike. Sizes, reachability and paths all run that traversal.
+ * A type that the table does not know is traversed by its words: each that is
+ * exactly the start of an object is taken for a reference.
+ */
+#ifndef CA_OBJECT_H
+#define CA_OBJECT_H
+
+#include <string.h>
+
+#include "../runtime/keys.h"
+#include "../runtime/runtime.h"
+
+/* tp_flags that are the same in all releases (Include/object.h). */
+enum {
+	CA_TPFLAGS_HEAPTYPE = 1u << 9,
+	CA_TPFLAGS_READY = 1u << 12,
+	CA_TPFLAGS_HAVE_GC = 1u << 14,
+	CA_TPFLAGS_LONG_SUBCLASS = 1u << 24,
+	CA_TPFLAGS_LIST_SUBCLASS = 1u << 25,
+	CA_TPFLAGS_TUPLE_SUBCLASS = 1u << 26,
+	CA_TPFLAGS_BYTES_SUBCLASS = 1u << 27,
+	CA_TPFLAGS_UNICODE_SUBCLASS = 1u << 28,
+	CA_TPFLAGS_DICT_SUBCLASS = 1u << 29,
+	CA_TPFLAGS_BASE_EXC_SUBCLASS = 1u << 30,
+	CA_TPFLAGS_TYPE_SUBCLASS = 1u << 31,
+};
+
+/* A type as its instances need it. Immutable once made, but for the lazy part. */
+struct ca_type {
+	ca_addr address;
+	uint64_t flags;
+	uint32_t basicsize, itemsize;
+	int64_t dictoffset;
+	const struct ca_kind *kind;
+	ca_addr kind_owner;      /* the type in the base chain that is of the kind itself */
+	uint32_t kind_end;       /* that type's basicsize: what a subclass adds starts here */
+	uint32_t least;          /* no instance has fewer readable bytes: a compact str is below basicsize */
+	bool inline_values;      /* values of attributes lie behind basicsize (3.13+) */
+	uint8_t pre;             /* bytes before an instance: collector's head, managed pointers */
+	bool gc;                 /* instances have a collector's head */
+	bool is_meta;            /* instances are types: static ones have no head (tp_is_gc) */
+	bool managed_dict;
+	bool opaque;             /* of a module of C: instances may own memory that no kind tells of */
+	uint32_t index;          /* in the registry, in order of discovery */
+};
+
+/* More are no program's: what is beyond is no type to us. */
+enum { CA_MAX_TYPES = (1 << 24) - 1 };
+
+/* All types met so far. Thread-safe; validated once each. */
+struct ca_types {
+	const struct ca_runtime *rt;
+	struct ca_type **items;
+	size_t count, capacity;
+	struct ca_map by_address; /* address -> index */
+	struct ca_map metatypes;  /* address -> 1: derives from type */
+	void *lock;
+};
+
+void ca_types_init(struct ca_types *types, const struct ca_runtime *rt);
+void ca_types_fini(struct ca_types *types);
+
+/* What one worker reads with: a type lookup costs a compare when it was asked before. */
+enum { CA_TYPE_CACHE = 1024 };
+struct ca_reader {
+	const struct ca_runtime *rt;
+	const struct ca_layout *layout;
+	const struct ca_image *image;
+	struct ca_types *types;
+	struct {
+		ca_addr address;
+		const struct ca_type *type;
+	} cache[CA_TYPE_CACHE];
+};
+void ca_reader_init(struct ca_reader *reader, struct ca_types *types);
+
+/* The slow half of ca_type_at(). */
+const struct ca_type *ca_type_resolve(struct ca_reader *reader, ca_addr address);
+
+static inline size_t ca_type_slot(ca_addr address)
+{
+	return (address >> 4 ^ address >> 14) % CA_TYPE_CACHE;
+}
+
+/* The type at address if this reader met it lately, else NULL. */
+static inline const struct ca_type *ca_type_cached(const struct ca_reader *reader, ca_addr address)
+{
+	size_t slot = ca_type_slot(address);
+
+	return reader->cache[slot].address == address ? reader->cache[slot].type : NULL;
+}
+
+/* The type at address, or NULL when none is there: its metatype derives from `type`, it is ready. */
+static inline const struct ca_type *ca_type_at(struct ca_reader *reader, ca_addr address)
+{
+	size_t slot = ca_type_slot(address);
+
+	if (reader->cache[slot].address == address)
+		return reader->cache[slot].type;
+	return ca_type_resolve(reader, address);
+}
+
+/* "module.qualname", escaped, as the contract names types. In the arena. */
+const char *ca_type_name(struct ca_reader *reader, const struct ca_type *type,
+			 struct ca_arena *arena);
+/* True when our size is what sys.getsizeof gives: no __sizeof__ that we do not know. */
+bool ca_type_bytes_exact(struct ca_reader *reader, const struct ca_type *type);
+/* Its namespace (tp_dict, or the main interpreter's for static builtin types of 3.12+); 0 none. */
+ca_addr ca_type_dict(const struct ca_reader *reader, ca_addr type);
+/* A str-keyed dict's value; 0 when absent. */
+ca_addr ca_dict_get(const struct ca_reader *reader, ca_addr dict, const char *key);
+
+/* An object whose head is readable. */
+struct ca_object {
+	ca_addr address;
+	const uint8_t *at;          /* its bytes; type->pre bytes before are readable too */
+	uint64_t readable;          /* bytes from at on that lie in one run */
+	const struct ca_type *type;
+	uint8_t pre;                /* bytes before it; 0 for a static type */
+};
+
+/* Reads an object's head. False when it is unreadable or has no type. */
+bool ca_object_read(struct ca_reader *reader, ca_addr address, struct ca_object *object);
+
+/*
+ * A str's characters, escaped, at most `limit` of them (more is marked "...");
+ * for other objects undefined. In the arena; never NULL.
+ */
+#define CA_WHOLE_TEXT UINT64_MAX
+const char *ca_str_text(struct ca_reader *reader, const struct ca_object *str,
+			struct ca_arena *arena, uint64_t limit);
+
+/* The size of an object's own allocation, from its address on. */
+struct ca_shape {
+	uint64_t extent;  /* bytes that it occupies */
+	uint64_t shallow; /* what __sizeof__ counts of them */
+	uint64_t slack;   /* a larger block than extent is plausible by so many bytes */
+};
+/* False when the bytes contradict the type: no such object. */
+bool ca_object_shape(struct ca_reader *reader, const struct ca_object *object,
+		     struct ca_shape *shape);
+
+enum ca_buffer {
+	CA_BUFFER_COUNTED, /* owned, and __sizeof__ counts it */
+	CA_BUFFER_OWNED,   /* owned, and __sizeof__ leaves it out */
+	CA_BUFFER_SHARED,  /* known, but of nobody alone (a keys table of many dicts) */
+};
+
+/*
+ * What a traversal tells. refs: `count` pointers, `stride` bytes apart, at
+ * `data` in our memory; NULL pointers among them are to be skipped; where
+ * `guess`, words that may be no pointers at all. buffer: an allocation of the
+ * object's own.
+ */
+struct ca_visitor {
+	void (*refs)(struct ca_visitor *v, const uint8_t *data, uint64_t count, uint64_t stride,
+		     bool guess);
+	void (*buffer)(struct ca_visitor *v, ca_addr start, uint64_t bytes, enum ca_buffer how);
+};
+/* Everything but the reference to its type, which every object has. */
+void ca_object_traverse(struct ca_reader *reader, const struct ca_object *object,
+			struct ca_visitor *visitor);
+
+/* Reference count as the object records it (what sys.getrefcount gives, but for its own). */
+uint64_t ca_object_refcount(const struct ca_layout *layout, const uint8_t *at);
+/* The release has immortal objects, and this is one: its count says nothing. */
+bool ca_object_is_immortal(const struct ca_layout *layout, const uint8_t *at);
+/* True when the first words are no live object's: count zero, or a free list's link (3.14+). */
+bool ca_object_is_corpse(const struct ca_layout *layout, const uint8_t *at);
+/* The collector has it in a list: untracked objects have no next. */
+static inline bool ca_object_tracked(const struct ca_object *object)
+{
+	uint64_t next;
+
+	if (!object->type->gc || !object->pre)
+		return false;
+	memcpy(&next, object->at - 16, sizeof(next));
+	return next != 0;
+}
+
+/*
+ * The collector's links are those of an object: in a list, the next one points
+ * back; in none, both are clear. A block's stale contents are told by this. Not
+ * asked during a collection, when the links are in other use.
+ */
+bool ca_object_links_hold(const struct ca_reader *reader, const struct ca_object *object);
+
+/* A short, safe, escaped value ("'abc'", "42", "<function f>"), or NULL. In the arena. */
+const char *ca_object_value(struct ca_reader *reader, const struct ca_object *object,
+			    struct ca_arena *arena);
+
+#endif

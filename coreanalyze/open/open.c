@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* The order of things: runtime, heap, sweep, closure, rows. */
+#include <stdlib.h>
+
+#include "collect.h"
+
+static void collect(struct ca_collector *collector)
+{
+	struct ca_objects *objects = collector->objects;
+	unsigned threads = objects->ctx->threads;
+
+	ca_mark_freelists(collector);
+	ca_make_room(collector);
+	ca_sweep(collector);
+	ca_claim_roots(&collector->workers[0]);
+	ca_progress(objects->ctx, "following references", 0, 0);
+	ca_close_over(collector);
+	ca_explain_blocks(collector);
+	ca_close_over(collector); /* over types that nothing else led to */
+	for (unsigned i = 0; i < threads; i++) {
+		objects->trust.blocks += collector->workers[i].trust.blocks;
+		objects->trust.freelist += collector->workers[i].trust.freelist;
+		objects->trust.counted += collector->workers[i].trust.counted;
+	}
+}
+
+/* Most blocks hold objects or their buffers; where many do not, something is not understood. */
+enum { FEW_UNEXPLAINED = 50 }; /* one in so many */
+
+static void warn_unexplained(const struct ca_objects *objects)
+{
+	const struct ca_trust *trust = &objects->trust;
+
+	if (trust->unexplained > trust->blocks / FEW_UNEXPLAINED)
+		ca_warn(objects->ctx, "unexplained-blocks", 0,
+			"objects in them are missing from all figures",
+			"%llu of %llu allocated blocks hold nothing that is known",
+			(unsigned long long)trust->unexplained, (unsigned long long)trust->blocks);
+}
+
+static struct ca_error *enumerate(struct ca_objects *objects)
+{
+	struct ca_collector collector = {.objects = objects, .space = objects->space};
+	unsigned threads = objects->ctx->threads;
+	struct ca_error *err;
+
+	collector.swept = ca_alloc((objects->heap->arena_count + 1) * sizeof(*collector.swept));
+	collector.workers = ca_alloc(threads * sizeof(*collector.workers));
+	for (unsigned i = 0; i < threads; i++)
+		ca_worker_init(&collector.workers[i], &collector);
+	collect(&collector);
+	err = ca_emit_nodes(&collector);
+	for (unsigned i = 0; i < threads; i++)
+		ca_worker_fini(&collector.workers[i]);
+	free(collector.swept);
+	free(collector.workers);
+	return err;
+}
+
+struct ca_error *ca_objects_open(struct ca_context *ctx, const struct ca_runtime *rt,
+				 struct ca_objects **out)
+{
+	struct ca_objects *objects = ca_alloc(sizeof(*objects));
+	struct ca_error *err;
+
+	objects->ctx = ctx;
+	objects->image = rt->image;
+	objects->rt = rt;
+	ca_heap_open(ctx, objects->rt, &objects->heap);
+	ca_types_init(&objects->types_registry, objects->rt);
+	objects->space = ca_space_build(rt->image, objects->heap);
+	err = enumerate(objects);
+	if (!err) {
+		objects->trust.objects = objects->trust.blocks - objects->trust.freelist -
+					 objects->trust.owned - objects->trust.unexplained;
+		warn_unexplained(objects);
+		*out = objects;
+		return NULL;
+	}
+	ca_objects_close(objects);
+	return err;
+}
+
+void ca_objects_close(struct ca_objects *objects)
+{
+	free(objects->type);
+	free(objects->bytes);
+	free(objects->owned);
+	free(objects->flags);
+	free(objects->types);
+	ca_map_fini(&objects->large_bytes);
+	ca_map_fini(&objects->large_owned);
+	ca_types_fini(&objects->types_registry);
+	ca_space_free(objects->space);
+	ca_heap_close(objects->heap);
+	free(objects);
+}

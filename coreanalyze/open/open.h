@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * open: every object of a process, found once.
+ *
+ * Three sources, because none has all: the blocks that obmalloc has handed out;
+ * the collector's lists, followed where they leave the arenas; and what
+ * references reach outside the arenas (objects over 512 bytes, static types,
+ * singletons). Then one row an object, in address order:
+ *
+ *   node      1      2      3    ...        0 is no object
+ *   type   [  .  |   .  |   .  | ...        index into types[]
+ *   bytes  [  .  |   .  |   .  | ...        what sys.getsizeof gives
+ *   owned  [  .  |   .  |   .  | ...        what it leaves out
+ *   flags  [  .  |   .  |   .  | ...
+ *
+ * A bitmap has a bit for each place where an object may start, and a rank index
+ * turns the bit into the node: "is this word an object, and which?" is a bit
+ * test and a popcount.
+ */
+#ifndef CA_OPEN_H
+#define CA_OPEN_H
+
+#include "../heap/heap.h"
+#include "../object/object.h"
+
+enum { CA_NODE_TRACKED = 1 }; /* in a list of the collector */
+
+/* What became of the allocated blocks: the parts add up to blocks. */
+struct ca_trust {
+	uint64_t blocks;      /* allocated, by the pools' own chains */
+	uint64_t objects;     /* hold an object */
+	uint64_t owned;       /* buffers of objects, and what C's own data point at */
+	uint64_t freelist;    /* on CPython's own free lists: no objects */
+	uint64_t unexplained;
+	uint64_t counted;     /* sum of the pools' ref.count: equals blocks in a sound heap */
+};
+
+/* A type, with or without instances. */
+struct ca_type_row {
+	const struct ca_type *type;
+	const char *name;    /* contract's name, escaped */
+	bool bytes_exact;
+};
+
+struct ca_objects {
+	struct ca_context *ctx;
+	const struct ca_image *image;
+	const struct ca_runtime *rt;
+	struct ca_heap *heap;
+	struct ca_types types_registry;
+	struct ca_space *space;      /* bitmaps over the address space */
+	uint32_t count;              /* nodes are 1 to count */
+	uint32_t *type;              /* [count + 1], into types */
+	uint32_t *bytes, *owned;     /* [count + 1]; UINT32_MAX: see large */
+	uint8_t *flags;              /* [count + 1] */
+	struct ca_map large_bytes, large_owned; /* node -> size that needs 64 bits */
+	struct ca_type_row *types;   /* by address */
+	uint32_t type_count;
+	struct ca_trust trust;
+};
+
+/* Everything of a runtime, which must outlive it. */
+struct ca_error *ca_objects_open(struct ca_context *ctx, const struct ca_runtime *rt,
+				 struct ca_objects **out);
+void ca_objects_close(struct ca_objects *objects);
+
+/* The object that starts at addr, or 0. */
+ca_node ca_objects_find(const struct ca_objects *objects, ca_addr addr);
+ca_addr ca_objects_address(const struct ca_objects *objects, ca_node node);
+
+/* A walk over all nodes in order, with their addresses: one bit scan a step. */
+struct ca_cursor {
+	const struct ca_objects *objects;
+	ca_node node; /* 0: at the end */
+	ca_addr address;
+	size_t region;
+	uint64_t word, bits;
+};
+void ca_cursor_init(struct ca_cursor *cursor, const struct ca_objects *objects);
+void ca_cursor_next(struct ca_cursor *cursor);
+
+static inline uint64_t ca_node_bytes(const struct ca_objects *objects, ca_node node)
+{
+	uint32_t bytes = objects->bytes[node];
+
+	return bytes != UINT32_MAX ? bytes : *ca_map_find(&objects->large_bytes, node);
+}
+
+static inline uint64_t ca_node_owned(const struct ca_objects *objects, ca_node node)
+{
+	uint32_t bytes = objects->owned[node];
+
+	return bytes != UINT32_MAX ? bytes : *ca_map_find(&objects->large_owned, node);
+}
+
+#endif

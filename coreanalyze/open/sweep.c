@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* The sweep over obmalloc's allocated blocks: which hold an object, and where in the block. */
+#include <stdlib.h>
+
+#include "collect.h"
+
+/* The pre-headers that exist: none; a head; a head and managed pointers. */
+static const uint8_t pre_sizes[] = {16, 0, 32};
+
+static void set_bit(uint64_t *bits, const struct ca_region *region, ca_addr addr)
+{
+	uint64_t bit = (addr - region->start) >> region->shift;
+
+	/* Not atomic: pools share no word, and a worker takes whole arenas. */
+	bits[bit / 64] |= 1ull << (bit % 64);
+}
+
+static bool test_bit(const uint64_t *bits, const struct ca_region *region, ca_addr addr)
+{
+	uint64_t bit = (addr - region->start) >> region->shift;
+
+	return bits[bit / 64] >> (bit % 64) & 1;
+}
+
+/*
+ * A size class holds from 15 bytes less than its blocks, and what slack the kind
+ * allows. One whose neighbour in the collector's list points back is an object,
+ * however much its type's allocator asked for.
+ */
+static bool fits_block(const struct ca_object *object, const struct ca_shape *shape, uint32_t room)
+{
+	uint64_t needed = object->pre + shape->extent;
+
+	return needed <= room &&
+	       (ca_object_tracked(object) || needed + shape->slack + CA_BLOCK_ALIGN > room);
+}
+
+enum block_state { HOLDS_NONE, HOLDS_OBJECT, HOLDS_CORPSE };
+
+/* Is there an object `pre` bytes into the block? */
+static enum block_state probe(struct ca_worker *worker, const struct ca_pool *pool,
+			      const uint8_t *block, ca_addr address, unsigned pre,
+			      struct ca_object *object, struct ca_shape *shape)
+{
+	const struct ca_layout *layout = worker->reader.layout;
+	struct ca_reader *reader = &worker->reader;
+
+	if (pre + (unsigned)layout->object.size > pool->room)
+		return HOLDS_NONE;
+
+	ca_addr type = ca_load_u64(block + pre + layout->object.ob_type);
+
+	/* Types are larger than any block, so they lie outside the arenas. */
+	object->type = ca_type_cached(reader, type);
+	if (!object->type && !(type & 7) &&
+	    ca_space_where(worker->collector->space, type) == CA_OUTSIDE)
+		object->type = ca_type_at(reader, type);
+	if (!object->type || object->type->pre != pre || object->type->is_meta ||
+	    pre + object->type->least > pool->room)
+		return HOLDS_NONE;
+	object->address = address + pre;
+	object->at = block + pre;
+	object->readable = pool->room - pre;
+	object->pre = (uint8_t)pre;
+	if (pre && !ca_object_links_hold(reader, object))
+		return HOLDS_NONE;
+	if (ca_object_is_corpse(layout, object->at))
+		return HOLDS_CORPSE;
+	if (ca_object_refcount(layout, object->at) > UINT32_MAX ||
+	    !ca_object_shape(reader, object, shape) || !fits_block(object, shape, pool->room))
+		return HOLDS_NONE;
+	return HOLDS_OBJECT;
+}
+
+/*
+ * Tries the places where an object may start, the last successful one first:
+ * the objects of a pool are mostly of one kind. At most one place passes, as the
+ * links of a head, and arenas holding no types, rule out the others.
+ */
+static enum block_state classify(struct ca_worker *worker, const struct ca_pool *pool,
+				 const uint8_t *block, ca_addr address, unsigned *likely,
+				 struct ca_object *object, struct ca_shape *shape)
+{
+	enum block_state state = probe(worker, pool, block, address, *likely, object, shape);
+
+	for (size_t i = 0; state == HOLDS_NONE && i < CA_COUNT(pre_sizes); i++) {
+		if (pre_sizes[i] == *likely)
+			continue;
+		state = probe(worker, pool, block, address, pre_sizes[i], object, shape);
+		if (state == HOLDS_OBJECT)
+			*likely = pre_sizes[i];
+	}
+	return state;
+}
+
+static uint32_t sweep_pool(struct ca_worker *worker, struct ca_region *region,
+			   const struct ca_pool *pool, size_t slot)
+{
+	unsigned likely = pre_sizes[0];
+	uint32_t count = 0;
+
+	worker->trust.counted += pool->allocated;
+	for (uint32_t i = 0; i < pool->blocks; i++) {
+		uint32_t offset = CA_POOL_HEADER + i * pool->block_bytes + pool->lead;
+		ca_addr address = pool->address + offset;
+		struct ca_object object;
+		struct ca_shape shape;
+		enum block_state state;
+
+		if (pool->free[i / 64] >> (i % 64) & 1)
+			continue;
+		worker->trust.blocks++;
+		state = classify(worker, pool, pool->data + offset, address, &likely, &object,
+				 &shape);
+		if (state == HOLDS_OBJECT && !test_bit(region->corpses, region, object.address)) {
+			set_bit(region->objects, region, object.address);
+
+			struct ca_row row = ca_worker_row(worker, &object, &shape);
+
+			ca_put_row(worker->collector->objects, slot + count++, &row);
+		} else if (state != HOLDS_NONE || test_bit(region->corpses, region, address)) {
+			worker->trust.freelist++;
+		} else {
+			set_bit(region->blocks, region, address);
+		}
+	}
+	return count;
+}
+
+static void sweep_arena(struct ca_collector *collector, unsigned index, size_t arena_index)
+{
+	const struct ca_heap *heap = collector->space->heap;
+	const struct ca_arena_range *arena = &heap->arenas[arena_index];
+	struct ca_region *region = ca_space_region(collector->space, arena->start);
+	struct ca_worker *worker = &collector->workers[index];
+	struct ca_swept *swept = &collector->swept[arena_index];
+	struct ca_pool pool;
+
+	for (ca_addr at = arena->start; at < arena->end; at += heap->pool_bytes) {
+		if (region && at + heap->pool_bytes <= region->end &&
+		    ca_pool_read(heap, arena, at, &pool))
+			swept->count += sweep_pool(worker, region, &pool, swept->slot + swept->count);
+	}
+}
+
+static void sweep_range(void *arg, unsigned worker, size_t begin, size_t end)
+{
+	struct ca_collector *collector = arg;
+
+	for (size_t i = begin; i < end; i++) {
+		if (!worker) /* ranges are handed out in order: all before it are done, or nearly */
+			ca_progress(collector->objects->ctx, "reading objects", i,
+				    collector->space->heap->arena_count);
+		sweep_arena(collector, worker, i);
+	}
+}
+
+void ca_sweep(struct ca_collector *collector)
+{
+	ca_parallel(collector->objects->ctx, collector->space->heap->arena_count, 1, sweep_range,
+		    collector);
+}

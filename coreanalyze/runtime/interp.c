@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include <string.h>
+
+#include "keys.h"
+#include "locate.h"
+
+enum { MAX_INTERPS = 1 << 16, MAX_THREADS = 1 << 20 };
+
+/* A pointer at base + offset; 0 when the release has no such field or it is unreadable. */
+static ca_addr pointer_at(const struct ca_image *image, ca_addr base, int32_t offset)
+{
+	uint64_t value = 0;
+
+	if (!ca_has(offset) || !ca_image_u64(image, base + offset, &value))
+		return 0;
+	return value;
+}
+
+static bool is_ascii(const struct ca_image *image, const struct ca_layout *layout, ca_addr str,
+		     const char *text)
+{
+	uint64_t length, wanted = strlen(text);
+
+	if (!ca_image_u64(image, str + layout->ascii.length, &length) || length != wanted)
+		return false;
+
+	const char *data = ca_image_at(image, str + layout->ascii.size, wanted);
+
+	return data && memcmp(data, text, wanted) == 0;
+}
+
+/* A small non-negative int's value: at most two 30-bit digits (Include/longintrepr.h). */
+static bool read_int(const struct ca_image *image, const struct ca_layout *layout, ca_addr object,
+		     uint32_t *value)
+{
+	uint64_t tag;
+	uint32_t digit[2] = {0, 0};
+	bool tagged = ca_has(layout->pylong.lv_tag);
+
+	if (!ca_image_u64(image, object + (tagged ? layout->pylong.lv_tag : layout->var.ob_size), &tag))
+		return false;
+
+	uint64_t digits = tagged ? tag >> 3 : tag;
+
+	if (digits < 1 || digits > 2 ||
+	    !ca_image_read(image, object + layout->pylong.ob_digit, digit, digits * 4))
+		return false;
+	*value = digit[0] | digit[1] << 30;
+	return true;
+}
+
+bool ca_read_hexversion(const struct ca_image *image, const struct ca_layout *layout,
+			ca_addr interp, uint32_t *hexversion)
+{
+	ca_addr dict = pointer_at(image, interp, layout->interp.sysdict);
+	ca_addr table = dict ? pointer_at(image, dict, layout->dict.ma_keys) : 0;
+	struct ca_keys keys;
+
+	if (!table || !ca_keys_parse(image, layout, table, &keys) || keys.nentries > 1 << 16)
+		return false;
+	for (uint64_t i = 0; i < keys.nentries; i++) {
+		ca_addr at = keys.entries + i * keys.entry_bytes + keys.key_at;
+		uint64_t key, value;
+
+		if (!ca_image_u64(image, at, &key) || !ca_image_u64(image, at + 8, &value))
+			return false;
+		if (key && value && is_ascii(image, layout, key, "hexversion"))
+			return read_int(image, layout, value, hexversion);
+	}
+	return false;
+}
+
+static ca_addr innermost_frame(const struct ca_runtime *rt, ca_addr thread)
+{
+	const struct ca_layout *layout = &rt->layout;
+
+	if (ca_has(layout->thread.current_frame))
+		return pointer_at(rt->image, thread, layout->thread.current_frame);
+	if (ca_has(layout->thread.frame))
+		return pointer_at(rt->image, thread, layout->thread.frame);
+
+	ca_addr cframe = pointer_at(rt->image, thread, layout->thread.cframe);
+
+	return cframe ? pointer_at(rt->image, cframe, layout->cframe.current_frame) : 0;
+}
+
+static void read_threads(struct ca_runtime *rt, uint32_t interp, size_t *capacity)
+{
+	const struct ca_layout *layout = &rt->layout;
+	ca_addr at = pointer_at(rt->image, rt->interps[interp].address, layout->interp.threads_head);
+	struct ca_loop loop = {0};
+
+	for (; at; at = pointer_at(rt->image, at, layout->thread.next)) {
+		if (rt->thread_count == MAX_THREADS || ca_loop_closed(&loop, at) ||
+		    pointer_at(rt->image, at, layout->thread.interp) != rt->interps[interp].address) {
+			ca_warn(rt->ctx, "thread-list", at, "threads after it are missing, with their frames",
+				"the interpreter's list of threads is damaged");
+			return;
+		}
+		rt->threads = ca_grow(rt->threads, capacity, rt->thread_count + 1, sizeof(*rt->threads));
+		rt->threads[rt->thread_count++] = (struct ca_thread){
+			.address = at,
+			.interp = interp,
+			.thread_id = pointer_at(rt->image, at, layout->thread.thread_id),
+			.native_id = pointer_at(rt->image, at, layout->thread.native_thread_id),
+			.frame = innermost_frame(rt, at),
+		};
+	}
+}
+
+/* 3.12 embeds struct _obmalloc_state in the interpreter, 3.13 points at it. */
+static ca_addr obmalloc_state(const struct ca_runtime *rt, ca_addr interp)
+{
+	const struct ca_layout *layout = &rt->layout;
+
+	if (!ca_has(layout->interp.obmalloc))
+		return 0;
+	return layout->c.obmalloc_is_pointer
+		       ? pointer_at(rt->image, interp, layout->interp.obmalloc)
+		       : interp + layout->interp.obmalloc;
+}
+
+bool ca_read_interps(struct ca_runtime *rt)
+{
+	const struct ca_layout *layout = &rt->layout;
+	size_t capacity = 0, thread_capacity = 0;
+	ca_addr at = pointer_at(rt->image, rt->address, layout->runtime.interpreters_head);
+	struct ca_loop loop = {0};
+
+	for (; at; at = pointer_at(rt->image, at, layout->interp.next)) {
+		bool owned = !ca_has(layout->interp.runtime) ||
+			     pointer_at(rt->image, at, layout->interp.runtime) == rt->address;
+
+		if (!owned || rt->interp_count == MAX_INTERPS || ca_loop_closed(&loop, at)) {
+			if (rt->interp_count)
+				ca_warn(rt->ctx, "interpreter-list", at,
+					"interpreters after it are missing, with their objects",
+					"the runtime's list of interpreters is damaged");
+			break;
+		}
+		rt->interps = ca_grow(rt->interps, &capacity, rt->interp_count + 1, sizeof(*rt->interps));
+		rt->interps[rt->interp_count] = (struct ca_interp){
+			.address = at,
+			.id = (int64_t)pointer_at(rt->image, at, layout->interp.id),
+			.gc = ca_has(layout->interp.gc) ? at + layout->interp.gc
+							: rt->address + layout->runtime.gc,
+			.obmalloc = obmalloc_state(rt, at),
+		};
+		read_threads(rt, rt->interp_count++, &thread_capacity);
+	}
+	return rt->interp_count > 0;
+}
+
+ca_addr ca_runtime_generation(const struct ca_runtime *rt, const struct ca_interp *interp,
+			      unsigned generation)
+{
+	const struct ca_layout *layout = &rt->layout;
+
+	if (generation == CA_GENERATIONS - 1)
+		return interp->gc + layout->gc.permanent_generation;
+	return interp->gc + layout->gc.generations + generation * layout->gc_generation.size;
+}
+
+static void correct(struct ca_runtime *rt, const char *structure, const char *field,
+		    int32_t *offset, int32_t found)
+{
+	if (*offset == found)
+		return;
+	rt->found = ca_grow(rt->found, &rt->found_capacity, rt->found_count + 1, sizeof(*rt->found));
+	rt->found[rt->found_count++] = (struct ca_found_field){structure, field, *offset, found};
+	*offset = found;
+}
+
+/*
+ * generation0 holds the address of generations[0] (Modules/gcmodule.c), which a
+ * vendor's patch of PyGC_Head's alignment moves from 24 to 20.
+ */
+void ca_settle_generations(struct ca_runtime *rt)
+{
+	struct ca_layout *layout = &rt->layout;
+	const struct ca_interp *main = &rt->interps[rt->interp_count - 1];
+
+	if (!ca_has(layout->gc.generation0))
+		return;
+
+	ca_addr first = pointer_at(rt->image, main->gc, layout->gc.generation0);
+
+	if (first == main->gc + 24 || first == main->gc + 20 || first == main->gc + 8)
+		correct(rt, "gc", "generations", &layout->gc.generations, (int32_t)(first - main->gc));
+}
+
+bool ca_prove_generations(const struct ca_runtime *rt)
+{
+	for (size_t i = 0; i < rt->interp_count; i++) {
+		for (unsigned g = 0; g < CA_GENERATIONS; g++) {
+			ca_addr head = ca_runtime_generation(rt, &rt->interps[i], g);
+			uint64_t next, prev;
+
+			if (!ca_image_u64(rt->image, head, &next) ||
+			    !ca_image_u64(rt->image, (next & ~3ull) + 8, &prev) ||
+			    (prev & ~3ull) != (head & ~3ull))
+				return false;
+		}
+	}
+	return true;
+}

@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "locate.h"
+
+#define SUPPORTED "CPython 3.8 to 3.15, default builds for x86-64"
+
+/* Where a runtime may be: the symbol's address in one module. */
+struct candidate {
+	const struct ca_module *module;
+	ca_addr address;
+};
+
+static struct ca_error *unsupported(const char *version, const char *why)
+{
+	return ca_error_make(CA_TARGET, "unsupported Python", "supported are " SUPPORTED,
+			     "this process runs CPython %s, %s", version, why);
+}
+
+static void format_version(char *out, size_t bytes, uint32_t hex)
+{
+	static const char *const levels[16] = {[0xa] = "a", [0xb] = "b", [0xc] = "rc"};
+	unsigned level = hex >> 4 & 15, serial = hex & 15;
+	int n = snprintf(out, bytes, "%u.%u.%u", hex >> 24, hex >> 16 & 255, hex >> 8 & 255);
+
+	if (levels[level])
+		snprintf(out + n, bytes - n, "%s%u", levels[level], serial);
+}
+
+static bool table_covers(const struct ca_layout_table *table, unsigned minor, unsigned micro)
+{
+	return table->minor == minor && table->first_micro <= micro && micro <= table->last_micro;
+}
+
+/* Was the table proven on this very release (and not derived from another's)? */
+static bool table_names(const struct ca_layout_table *table, const char *version)
+{
+	size_t length = strlen(version);
+
+	for (const char *const *r = table->releases; *r; r++) {
+		const char *suffix = *r + length;
+
+		if (strncmp(*r, version, length) == 0 &&
+		    (*suffix == '\0' || (*suffix == ':' && strcmp(suffix, ":derived") != 0)))
+			return true;
+	}
+	return false;
+}
+
+/* How far a table's range is from a release: 0 inside. */
+static unsigned distance(const struct ca_layout_table *table, unsigned micro)
+{
+	if (micro < table->first_micro)
+		return table->first_micro - micro;
+	return micro > table->last_micro ? micro - table->last_micro : 0;
+}
+
+/*
+ * Does this table's collector layout hold for the interpreter? generation0
+ * points at generations[0]; it tells a vendor's patched build from upstream's.
+ */
+static bool generations_hold(const struct ca_image *image, const struct ca_layout *layout,
+			     ca_addr interp)
+{
+	ca_addr gc = interp + layout->interp.gc;
+	uint64_t first;
+
+	if (!ca_has(layout->gc.generation0) || !ca_has(layout->interp.gc))
+		return true;
+	return ca_image_u64(image, gc + layout->gc.generation0, &first) &&
+	       first == gc + layout->gc.generations;
+}
+
+/* The best table for a release: nearest range, then the one that memory bears out. */
+static const struct ca_layout_table *choose_table(const struct ca_image *image, unsigned minor,
+						  unsigned micro, ca_addr interp)
+{
+	const struct ca_layout_table *best = NULL;
+	unsigned best_score = 0;
+
+	for (size_t i = 0; i < ca_layout_table_count; i++) {
+		const struct ca_layout_table *table = &ca_layout_tables[i];
+
+		if (table->minor != minor)
+			continue;
+
+		unsigned near = 255 - distance(table, micro);
+		unsigned score = near << 1 | generations_hold(image, &table->layout, interp);
+
+		if (!best || score > best_score) {
+			best = table;
+			best_score = score;
+		}
+	}
+	return best;
+}
+
+static void adopt(struct ca_runtime *rt, const struct candidate *where,
+		  const struct ca_layout_table *table, uint32_t hexversion)
+{
+	rt->module = where->module;
+	rt->address = where->address;
+	rt->table = table;
+	rt->layout = table->layout;
+	rt->hexversion = hexversion;
+	rt->minor = hexversion >> 16 & 255;
+	rt->micro = hexversion >> 8 & 255;
+	format_version(rt->version, sizeof(rt->version), hexversion);
+	rt->proved = table_covers(table, rt->minor, rt->micro) && table_names(table, rt->version);
+}
+
+/* 3.13+: the runtime begins with a cookie and its version. */
+static struct ca_error *try_cookie(struct ca_runtime *rt, const struct candidate *where, bool *found)
+{
+	uint32_t hex;
+	bool free_threaded;
+	char version[24];
+
+	if (!ca_debug_offsets_at(rt->image, where->address, &hex, &free_threaded))
+		return NULL;
+	format_version(version, sizeof(version), hex);
+	if (free_threaded)
+		return unsupported(version, "a free-threaded build");
+
+	const struct ca_layout_table *table = NULL;
+	uint64_t head_offset, interp = 0;
+
+	if (ca_image_u64(rt->image, where->address + 40, &head_offset) && head_offset < 1 << 24 &&
+	    ca_image_u64(rt->image, where->address + head_offset, &interp) && interp)
+		table = choose_table(rt->image, hex >> 16 & 255, hex >> 8 & 255, interp);
+	if (!interp)
+		return NULL; /* a copy that never ran */
+	if (hex >> 24 != 3 || !table)
+		return unsupported(version, "which no layout table covers");
+	adopt(rt, where, table, hex);
+	ca_apply_debug_offsets(rt);
+	*found = true;
+	return NULL;
+}
+
+/*
+ * Up to 3.12 nothing in .data says the version: a table is right when
+ * sys.hexversion, read through it, names the table's own minor version.
+ */
+static struct ca_error *try_tables(struct ca_runtime *rt, const struct candidate *where, bool *found)
+{
+	for (size_t i = 0; i < ca_layout_table_count; i++) {
+		const struct ca_layout_table *table = &ca_layout_tables[i];
+		const struct ca_layout *layout = &table->layout;
+		uint64_t interp, back;
+		uint32_t hex;
+
+		if (table->minor > 12 ||
+		    !ca_image_u64(rt->image, where->address + layout->runtime.interpreters_head, &interp) ||
+		    !interp)
+			continue;
+		if (ca_has(layout->interp.runtime) &&
+		    (!ca_image_u64(rt->image, interp + layout->interp.runtime, &back) ||
+		     back != where->address))
+			continue;
+		if (!ca_read_hexversion(rt->image, layout, interp, &hex) || hex >> 24 != 3 ||
+		    (hex >> 16 & 255) != table->minor)
+			continue;
+		adopt(rt, where, choose_table(rt->image, table->minor, hex >> 8 & 255, interp), hex);
+		*found = true;
+		return NULL;
+	}
+	return NULL;
+}
+
+/* Without a recorded `type`, the type of the type of the sys dict is it. */
+static bool find_type_type(struct ca_runtime *rt)
+{
+	const struct ca_layout *layout = &rt->layout;
+	uint64_t dict, dict_type, meta;
+
+	for (size_t i = 0; i < rt->interp_count; i++) {
+		if (ca_image_u64(rt->image, rt->interps[i].address + layout->interp.sysdict, &dict) &&
+		    ca_image_u64(rt->image, dict + layout->object.ob_type, &dict_type) &&
+		    ca_image_u64(rt->image, dict_type + layout->object.ob_type, &rt->type_type) &&
+		    ca_image_u64(rt->image, rt->type_type + layout->object.ob_type, &meta) &&
+		    meta == rt->type_type)
+			return true;
+	}
+	return false;
+}
+
+static struct ca_error *prove(struct ca_runtime *rt)
+{
+	const char *what = NULL;
+
+	if (!ca_read_interps(rt))
+		what = "no interpreter points back at the runtime";
+	else if (!find_type_type(rt))
+		what = "the type of `type` is not itself";
+	if (!what) {
+		ca_settle_generations(rt);
+		if (ca_prove_generations(rt))
+			return NULL;
+		ca_warn(rt->ctx, "collector-lists", rt->interps[0].gc,
+			"objects over 512 bytes that only these lists reach may be missing",
+			"a list of the garbage collector is damaged or its place is not known");
+		return NULL;
+	}
+	return ca_error_make(CA_TARGET, "the interpreter's state could not be read",
+			     "is the core complete, and were the executable's files found (--exe, --sysroot)?",
+			     "CPython %s with the layout of table %s: %s", rt->version,
+			     rt->table->name, what);
+}
+
+static struct ca_error *no_python(const struct ca_image *image, size_t candidates)
+{
+	if (candidates)
+		return ca_error_make(CA_TARGET, "no running Python interpreter",
+				     "supported are " SUPPORTED,
+				     "_PyRuntime is there, but holds no interpreter that a known layout fits "
+				     "(not started yet, finalized, or an unknown release)");
+
+	size_t missing = 0;
+
+	for (size_t i = 0; i < image->module_count; i++)
+		missing += image->modules[i].state != CA_MODULE_USED;
+	if (missing)
+		return ca_error_make(CA_TARGET, "no Python runtime found",
+				     image->complete
+					     ? "name the executable by --exe or its root by --sysroot"
+					     : "the core is incomplete: copy it again, or name the executable "
+					       "by --exe or its root by --sysroot",
+				     "no mapped file defines _PyRuntime, but %zu of %zu files could not be used",
+				     missing, image->module_count);
+	return ca_error_make(CA_TARGET, "not a Python process", "supported are " SUPPORTED,
+			     "none of the %zu mapped ELF files defines _PyRuntime",
+			     image->module_count);
+}
+
+static bool is_collecting(const struct ca_runtime *rt)
+{
+	uint32_t collecting;
+
+	for (size_t i = 0; i < rt->interp_count; i++)
+		if (ca_image_u32(rt->image, rt->interps[i].gc + rt->layout.gc.collecting, &collecting) &&
+		    collecting)
+			return true;
+	return false;
+}
+
+struct ca_error *ca_runtime_open(struct ca_context *ctx, const struct ca_image *image,
+				 struct ca_runtime **out)
+{
+	struct ca_error *err = NULL;
+	struct ca_runtime *rt = ca_alloc(sizeof(*rt));
+	size_t candidates = 0;
+	bool found = false;
+
+	rt->ctx = ctx;
+	rt->image = image;
+	for (size_t i = 0; i < image->module_count && !found && !err; i++) {
+		struct candidate where = {&image->modules[i], 0};
+
+		where.address = ca_module_symbol(where.module, "_PyRuntime");
+		if (!where.address)
+			continue;
+		candidates++;
+		err = try_cookie(rt, &where, &found);
+		if (!err && !found)
+			err = try_tables(rt, &where, &found);
+	}
+	if (!err && !found)
+		err = no_python(image, candidates);
+	if (!err)
+		err = prove(rt);
+	if (err) {
+		ca_runtime_close(rt);
+		return err;
+	}
+
+	rt->collecting = is_collecting(rt);
+
+	ca_addr secret = ca_module_symbol(rt->module, "_Py_HashSecret");
+
+	if (secret)
+		ca_image_read(image, secret, rt->hash_secret, sizeof(rt->hash_secret));
+	*out = rt;
+	return NULL;
+}
+
+void ca_runtime_close(struct ca_runtime *rt)
+{
+	free(rt->interps);
+	free(rt->threads);
+	free(rt->found);
+	free(rt);
+}

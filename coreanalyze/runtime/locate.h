@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* runtime, inside: steps of ca_runtime_open(). */
+#ifndef CA_RUNTIME_LOCATE_H
+#define CA_RUNTIME_LOCATE_H
+
+#include "runtime.h"
+
+/* sys.hexversion, read from the interpreter's sys dict with this layout; false when it does not hold. */
+bool ca_read_hexversion(const struct ca_image *image, const struct ca_layout *layout,
+			ca_addr interp, uint32_t *hexversion);
+/* Fills the interpreters and threads; false when a list is broken at its first link. */
+bool ca_read_interps(struct ca_runtime *rt);
+/* Replaces offsets that the target's own _Py_DebugOffsets gives. */
+void ca_apply_debug_offsets(struct ca_runtime *rt);
+/* True when the cookie of _Py_DebugOffsets is at addr; gives its version and build. */
+bool ca_debug_offsets_at(const struct ca_image *image, ca_addr addr, uint32_t *hexversion,
+			 bool *free_threaded);
+/* Reads gc.generations from generation0's value where the release has it. */
+void ca_settle_generations(struct ca_runtime *rt);
+/* The lists of every interpreter are linked both ways at their heads. */
+bool ca_prove_generations(const struct ca_runtime *rt);
+
+#endif

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * runtime: where CPython's runtime is in an image, which release it is, and
+ * what its interpreters and threads are. Versions of CPython are known here and
+ * nowhere above: ask ca_has() whether a field exists.
+ *
+ * A layout is a candidate until the image proves it: the interpreter points
+ * back at the runtime, sys.hexversion read through it names a release that the
+ * table covers, each generation's list is linked both ways, `type` is its own
+ * type.
+ */
+#ifndef CA_RUNTIME_H
+#define CA_RUNTIME_H
+
+#include "../image/image.h"
+#include "layout.h"
+
+/* True when this release has the field (see layout.def). */
+static inline bool ca_has(int32_t offset)
+{
+	return offset >= 0;
+}
+
+struct ca_interp {
+	ca_addr address;
+	int64_t id;
+	ca_addr gc;        /* its struct _gc_runtime_state */
+	ca_addr obmalloc;  /* its struct _obmalloc_state; 0 where the release has static roots */
+};
+
+struct ca_thread {
+	ca_addr address;
+	uint32_t interp;      /* index of its interpreter */
+	uint64_t thread_id;   /* pthread_t */
+	uint64_t native_id;   /* LWP; 0 unknown */
+	ca_addr frame;        /* the innermost frame: a PyFrameObject, or from 3.11 a _PyInterpreterFrame; 0 none */
+};
+
+/* A field that the table did not give rightly and memory did. */
+struct ca_found_field {
+	const char *structure, *field;
+	int32_t table_offset, offset;
+};
+
+struct ca_runtime {
+	struct ca_context *ctx;
+	const struct ca_image *image;
+	const struct ca_layout_table *table; /* where the layout began */
+	struct ca_layout layout;             /* settled: the table's, corrected by the image */
+	uint32_t hexversion;                 /* PY_VERSION_HEX */
+	unsigned minor, micro;
+	char version[24];                    /* "3.12.1", "3.15.0rc2" */
+	bool proved;                         /* the table names this very release */
+	const struct ca_module *module;      /* the ELF file that holds _PyRuntime */
+	ca_addr address;                     /* &_PyRuntime */
+	ca_addr type_type;                   /* &PyType_Type */
+	uint8_t hash_secret[16];             /* of str hashes: differs from process to process */
+	struct ca_interp *interps;           /* main one last, as CPython links them */
+	size_t interp_count;
+	struct ca_thread *threads;
+	size_t thread_count;
+	struct ca_found_field *found;        /* what was corrected, for `info` */
+	size_t found_count, found_capacity;
+	bool collecting;                     /* a collection was under way in an interpreter */
+};
+
+/*
+ * Finds and proves the runtime. The image must outlive it.
+ * Errors (CA_TARGET): no CPython in this process; a release or build that is
+ * not supported, named; a layout that could not be proved.
+ */
+struct ca_error *ca_runtime_open(struct ca_context *ctx, const struct ca_image *image,
+				 struct ca_runtime **out);
+void ca_runtime_close(struct ca_runtime *rt);
+
+/* The three collected generations, then the frozen (permanent) one. */
+enum { CA_GENERATIONS = 4 };
+/* Address of a generation's list head (a PyGC_Head). */
+ca_addr ca_runtime_generation(const struct ca_runtime *rt, const struct ca_interp *interp,
+			      unsigned generation);
+
+#endif

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * session: an opened target and the stages made of it, each on first demand:
+ * image, then objects.
+ */
+#ifndef CA_SESSION_H
+#define CA_SESSION_H
+
+#include "analysis/analysis.h"
+
+struct ca_session {
+	struct ca_context ctx;
+	struct ca_image *image;
+	struct ca_runtime *rt;       /* set by ca_session_runtime() */
+	struct ca_objects *objects;  /* set by ca_session_objects() */
+};
+
+/* Without a target yet: set what is to differ in its context first. */
+struct ca_session *ca_session_make(void);
+/* Opens the image. After an error the session is still to be closed. */
+struct ca_error *ca_session_open(struct ca_session *session, const char *target,
+				 const struct ca_image_options *options);
+struct ca_error *ca_session_runtime(struct ca_session *session);
+struct ca_error *ca_session_objects(struct ca_session *session);
+void ca_session_close(struct ca_session *session); /* NULL is allowed */
+
+#endif

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * coreanalyze: what is in the Python heap of a core file.
+ *
+ *	struct ca_target *target;
+ *	struct ca_failure failure;
+ *
+ *	if (ca_target_open("core.1234", NULL, &target, &failure) != 0) {
+ *		fprintf(stderr, "%s: %s: %s\n", failure.what, failure.why, failure.advice);
+ *		return failure.status;
+ *	}
+ *	for (size_t i = 0; i < ca_target_type_count(target); i++) {
+ *		struct ca_type_info type;
+ *
+ *		ca_target_type(target, i, &type);
+ *		printf("%s %llu\n", type.name, (unsigned long long)type.count);
+ *	}
+ *	ca_target_close(target);
+ *
+ * No code runs in the target and nothing of it is changed. A target belongs to
+ * one thread at a time. Names and values are escaped: fit for a terminal.
+ */
+#ifndef COREANALYZE_H
+#define COREANALYZE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define CA_API __attribute__((visibility("default")))
+
+/* An opened core, or process. */
+struct ca_target;
+
+struct ca_target_options {
+	const char *exe;       /* the main executable's file, or NULL */
+	const char *sysroot;   /* where the paths that the process saw are looked up, or NULL */
+	const char *debug_dir; /* files by build-id or base name, or NULL */
+	unsigned threads;      /* workers; 0: as many as CPUs may be used */
+	const char *tmp_dir;   /* where compressed cores are unpacked; NULL: $TMPDIR, else /var/tmp */
+};
+
+/* Why something could not be done. The texts are static in size: nothing to free. */
+struct ca_failure {
+	int status; /* 2 usage, 3 the target cannot be analysed, 4 internal: as the command exits */
+	char what[128], why[512], advice[512];
+};
+
+/*
+ * Opens a core, or by "pid:1234" a process, which stands still while its memory
+ * is copied, and finds every object in it. options may be NULL. Returns 0 and a
+ * target to be closed, or the status, with *failure filled (failure may be NULL).
+ */
+CA_API int ca_target_open(const char *path, const struct ca_target_options *options,
+			  struct ca_target **target, struct ca_failure *failure);
+CA_API void ca_target_close(struct ca_target *target);
+
+/* "3.12.1" */
+CA_API const char *ca_target_python(const struct ca_target *target);
+CA_API int ca_target_pid(const struct ca_target *target);
+
+/* What the target lacks and what that does to the figures; NULL after the last. */
+CA_API const char *ca_target_warning(const struct ca_target *target, size_t index);
+
+/* Objects of all types that share a name. Sizes in bytes. */
+struct ca_type_info {
+	const char *name;     /* "module.qualname"; owned by the target */
+	uint64_t count;
+	uint64_t bytes;       /* sum of sys.getsizeof */
+	uint64_t owned;       /* in allocations that getsizeof leaves out */
+	uint64_t gc_tracked;  /* in the collector's lists */
+	uint32_t type_objects;
+	bool bytes_exact;     /* false: basicsize and items only */
+};
+
+CA_API size_t ca_target_type_count(const struct ca_target *target);
+/* Sorted by name. False when index is out of range. */
+CA_API bool ca_target_type(const struct ca_target *target, size_t index, struct ca_type_info *info);
+
+struct ca_object_info {
+	uint64_t address;
+	const char *type;     /* owned by the target */
+	uint64_t bytes, owned;
+	uint64_t refcount;    /* as recorded; of an immortal object it says nothing */
+	bool immortal;
+	bool gc_tracked;
+	const char *value;    /* short and escaped, or NULL; owned by the target */
+};
+
+/* The object whose id() is address; false when none starts there. */
+CA_API bool ca_target_object(struct ca_target *target, uint64_t address,
+			     struct ca_object_info *info);
+/* The next object after address in order of address (0: the first); 0 at the end. */
+CA_API uint64_t ca_target_next(const struct ca_target *target, uint64_t address);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What `make install` installs: a program built against it with pkg-config."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "..", "cli"))
+
+import made             # noqa: E402
+import tool             # noqa: E402
+from interpreters import ROOT    # noqa: E402
+from made import in_empty_directory     # noqa: E402
+from runner import Skip          # noqa: E402
+
+PREFIX = "/opt/mine"
+STRICT = ["-std=c11", "-O1", "-Wall", "-Wextra", "-pedantic", "-Werror"]
+
+
+def output(*words, **keywords):
+    done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                          **keywords)
+    assert done.returncode == 0, f"{' '.join(words)}\n{done.stdout[-1000:]}{done.stderr[-2000:]}"
+    return done.stdout
+
+
+def install():
+    """The root of an installed tree."""
+    for program in ("make", "cc", "pkg-config"):
+        if not shutil.which(program):
+            raise Skip(f"{program} is not installed")
+    root = os.path.abspath("root")
+    build = os.environ.get("BUILD") or os.path.dirname(tool.path())
+    output("make", "-s", "-C", ROOT, "install", f"BUILD={build}", f"PREFIX={PREFIX}",
+           f"DESTDIR={root}")
+    return root
+
+
+def pkg_config(root, *words):
+    environment = {**os.environ, "PKG_CONFIG_SYSROOT_DIR": root,
+                   "PKG_CONFIG_LIBDIR": f"{root}{PREFIX}/lib/pkgconfig"}
+    return output("pkg-config", *words, "coreanalyze", env=environment).split()
+
+
+def build(root, static):
+    flags = pkg_config(root, "--cflags")
+    libraries = pkg_config(root, *(["--static"] if static else []), "--libs")
+    if static:
+        libraries = ["-l:libcoreanalyze.a" if w == "-lcoreanalyze" else w for w in libraries]
+    program = os.path.abspath("user-static" if static else "user")
+    output("cc", *STRICT, *flags, "-o", program, os.path.join(HERE, "user.c"), *libraries)
+    return program
+
+
+def rows(text, kind):
+    return [line.split("\t")[1:] for line in text.splitlines() if line.startswith(kind + "\t")]
+
+
+def check_program(program, core, environment):
+    document = tool.ask("types", core, "--limit", "0", "--sort", "type")
+    addresses = made.addresses(core, "__main__.Plain")[:5] + ["0x10", "0xffffffffffffffff"]
+    text = output(program, core, *addresses, env=environment)
+    assert rows(text, "python") == [[document["target"]["python"],
+                                     str(document["target"]["pid"])]]
+    assert rows(text, "warning") == []
+    wanted = [[r["type"], *(str(int(r[k])) for k in (
+        "count", "bytes", "owned", "gc_tracked", "type_objects", "bytes_exact"))]
+        for r in document["types"]]
+    assert rows(text, "type") == wanted
+    assert "too many" not in text
+    objects = tool.ask("object", core, *addresses)["objects"]
+    assert rows(text, "none") == [[a] for a in addresses[-2:]]
+    assert [r[:4] for r in rows(text, "object")] == [
+        [o["address"], o["type"], str(o["bytes"]), str(o["owned"])]
+        for o in objects if "type" in o]
+    totals = document["totals"]
+    assert output(program, "--walk", core, env=environment).split() == [
+        str(totals["objects"]), str(totals["bytes"] + totals["owned"]), str(totals["gc_tracked"])]
+    for target in ("missing", ".", program, "/dev/null"):
+        command = made.run("types", target)
+        done = subprocess.run([program, "--refuse", target], capture_output=True, text=True,
+                              env=environment, stdin=subprocess.DEVNULL)
+        assert done.returncode == 3, done
+        status, *parts = done.stdout.rstrip("\n").split("\t")
+        assert status == "3"
+        assert f"coreanalyze: {target}: {': '.join(parts)}\n" == command.stderr.decode()
+
+
+@in_empty_directory
+def test_a_program_with_the_installed_library():
+    root = install()
+    core = made.python_core(".")
+    environment = {**os.environ, "LD_LIBRARY_PATH": f"{root}{PREFIX}/lib"}
+    check_program(build(root, static=False), core, environment)
+    check_program(build(root, static=True), core, os.environ)
+
+
+@in_empty_directory
+def test_what_is_installed():
+    root = install()
+    found = sorted(os.path.relpath(os.path.join(folder, name), root + PREFIX)
+                   for folder, _, names in os.walk(root) for name in names)
+    version = pkg_config(root, "--modversion")[0]
+    assert found == sorted([
+        "bin/coreanalyze", "include/coreanalyze.h", "lib/libcoreanalyze.a",
+        "lib/libcoreanalyze.so", f"lib/libcoreanalyze.so.{version}",
+        "lib/libcoreanalyze.so.0", "lib/pkgconfig/coreanalyze.pc"]), found
+    assert output(f"{root}{PREFIX}/bin/coreanalyze", "--version") == f"coreanalyze {version}\n"
+    for folder, _, names in os.walk(root):
+        for name in names:
+            path = os.path.join(folder, name)
+            assert os.path.exists(path), f"{path} leads nowhere"
+            with open(path, "rb") as f:
+                assert root.encode() not in f.read(), f"{path} names where it was staged"
+    library = f"{root}{PREFIX}/lib/libcoreanalyze.so"
+    symbols = {line.split()[-1] for line in output("nm", "-D", "--defined-only",
+                                                   library).splitlines()}
+    symbols = {s.split("@")[0] for s in symbols if not s.startswith(("LIBCOREANALYZE",
+                                                                     "COREANALYZE"))}
+    assert symbols and all(s.startswith("ca_target_") for s in symbols), symbols
+
+
+@in_empty_directory
+def test_the_header_is_c_and_cxx():
+    root = install()
+    flags = pkg_config(root, "--cflags")
+    for compiler, standard, suffix in (("cc", "c99", "c"), ("cc", "c11", "c"), ("c++", "c++11", "cc")):
+        if not shutil.which(compiler):
+            continue
+        source = made.written(".", f"only.{suffix}", "#include <coreanalyze.h>\n"
+                              "#include <coreanalyze.h>\nint main(void) { return 0; }\n")
+        output(compiler, f"-std={standard}", "-Wall", "-Wextra", "-pedantic", "-Werror", *flags,
+               "-fsyntax-only", source)

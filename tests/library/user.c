@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * A program that uses the installed library: prints what `types` and `object`
+ * print, a line a row, with tabs between.
+ *
+ *   user CORE [ADDRESS...]    the types, then these objects
+ *   user --walk CORE          counts by type, of a walk over all objects
+ *   user --refuse FILE        why it cannot be opened
+ */
+#include <coreanalyze.h>
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int refuse(const char *path)
+{
+	struct ca_target *target = NULL;
+	struct ca_failure failure;
+	int status = ca_target_open(path, NULL, &target, &failure);
+
+	if (!status) {
+		ca_target_close(target);
+		return 0;
+	}
+	printf("%d\t%s\t%s\t%s\n", failure.status, failure.what, failure.why, failure.advice);
+	/* Who does not want to know why need not. */
+	return ca_target_open(path, NULL, &target, NULL) == status ? status : 99;
+}
+
+static struct ca_target *open_or_exit(const char *path)
+{
+	struct ca_target_options options = { .threads = 2 };
+	struct ca_target *target;
+	struct ca_failure failure;
+
+	if (ca_target_open(path, &options, &target, &failure)) {
+		fprintf(stderr, "%s: %s: %s\n", failure.what, failure.why, failure.advice);
+		exit(failure.status);
+	}
+	return target;
+}
+
+static void print_types(const struct ca_target *target)
+{
+	struct ca_type_info type;
+	const char *warning;
+
+	printf("python\t%s\t%d\n", ca_target_python(target), ca_target_pid(target));
+	for (size_t i = 0; (warning = ca_target_warning(target, i)); i++)
+		printf("warning\t%s\n", warning);
+	for (size_t i = 0; ca_target_type(target, i, &type); i++)
+		printf("type\t%s\t%" PRIu64 "\t%" PRIu64 "\t%" PRIu64 "\t%" PRIu64 "\t%u\t%d\n",
+		       type.name, type.count, type.bytes, type.owned, type.gc_tracked,
+		       (unsigned)type.type_objects, type.bytes_exact);
+	if (ca_target_type(target, ca_target_type_count(target), &type) ||
+	    ca_target_type(target, SIZE_MAX, &type))
+		printf("a type too many\n");
+}
+
+static void print_object(struct ca_target *target, uint64_t address)
+{
+	struct ca_object_info o;
+
+	if (!ca_target_object(target, address, &o)) {
+		printf("none\t0x%" PRIx64 "\n", address);
+		return;
+	}
+	printf("object\t0x%" PRIx64 "\t%s\t%" PRIu64 "\t%" PRIu64 "\t%" PRIu64 "\t%d\t%d\t%s\n",
+	       o.address, o.type, o.bytes, o.owned, o.refcount, o.immortal, o.gc_tracked,
+	       o.value ? o.value : "-");
+}
+
+static int walk(const char *path)
+{
+	struct ca_target *target = open_or_exit(path);
+	uint64_t objects = 0, bytes = 0, tracked = 0, address = 0, before;
+
+	for (;;) {
+		struct ca_object_info o;
+
+		before = address;
+		address = ca_target_next(target, address);
+		if (!address)
+			break;
+		if (address <= before || !ca_target_object(target, address, &o))
+			return 1;
+		objects++;
+		bytes += o.bytes + o.owned;
+		tracked += o.gc_tracked;
+	}
+	printf("%" PRIu64 "\t%" PRIu64 "\t%" PRIu64 "\n", objects, bytes, tracked);
+	/* No object starts at what is none; nothing comes after it either. */
+	if (ca_target_next(target, 1) || ca_target_next(target, UINT64_MAX) ||
+	    ca_target_next(target, before))
+		return 1;
+	ca_target_close(target);
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	ca_target_close(NULL);
+	if (argc == 3 && !strcmp(argv[1], "--refuse"))
+		return refuse(argv[2]);
+	if (argc == 3 && !strcmp(argv[1], "--walk"))
+		return walk(argv[2]);
+	if (argc < 2)
+		return 2;
+
+	struct ca_target *target = open_or_exit(argv[1]);
+
+	/* Two at a time. */
+	struct ca_target *other = open_or_exit(argv[1]);
+
+	print_types(target);
+	ca_target_close(other);
+	for (int i = 2; i < argc; i++)
+		print_object(target, strtoull(argv[i], NULL, 0));
+	ca_target_close(target);
+	return 0;
+}

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What coreanalyze reads from a core against what the process itself said."""
+
+import compare
+import tool
+from runner import each_core
+
+everything = each_core(stripped=True)
+
+
+def check(differences: compare.Differences) -> None:
+    assert not differences, str(differences)
+
+
+@everything
+def test_truth_is_sound(case):
+    doubts = case.truth.doubts()
+    assert not doubts, "\n".join(doubts)
+
+
+@everything
+def test_info(case):
+    check(compare.compare_info(case.truth, tool.ask("info", case.core)))
+
+
+@everything
+def test_types(case):
+    document = tool.ask("types", case.core, "--limit", "0")
+    check(compare.compare_types(case.truth, document))
+
+
+@everything
+def test_objects(case):
+    document = tool.ask("object", case.core, "-", "--limit", "0",
+                        stdin=compare.addresses_of(case.truth))
+    check(compare.compare_objects(case.truth, document["objects"]))
+
+
+@everything
+def test_no_object_inside_of_objects(case):
+    addresses = "".join(a + "\n" for a in compare.strangers(case.truth))
+    document = tool.ask("object", case.core, "-", "--limit", "0", stdin=addresses)
+    check(compare.compare_strangers(document["objects"]))
+
+
+# gc.freeze() in the middle: frozen, tracked and untracked objects side by side.
+@each_core("instances", "dicts", "frozen", "sequences", "sets", kinds=("gcore",))
+def test_types_of_a_frozen_heap(case):
+    assert case.truth.document["gc"]["freeze_count"] > 1000
+    document = tool.ask("types", case.core, "--limit", "0")
+    check(compare.compare_types(case.truth, document))
+
+
+@each_core("interpreters", "instances", kinds=("gcore",))
+def test_all_interpreters(case):
+    for differences in compare.compare(case.core, case.truth).values():
+        check(differences)
+
+
+@each_core("nodes=1000", kinds=("gcore",))
+def test_small_heap(case):
+    for differences in compare.compare(case.core, case.truth).values():
+        check(differences)
+
+
+@each_core("nodes=20000", "dicts=20000", "tuples=20000", "strings=20000",
+           "lists=20000", kinds=("kernel",))
+def test_mass(case):
+    for differences in compare.compare(case.core, case.truth).values():
+        check(differences)
+
+
+# Blocks are padded (Objects/obmalloc.c: _PyMem_DebugRawAlloc).
+@each_core("instances", "dicts", "sequences", "numbers", "sets", kinds=("gcore",),
+           env={"PYTHONMALLOC": "debug"})
+def test_debug_hooks_of_the_allocator(case):
+    for differences in compare.compare(case.core, case.truth).values():
+        check(differences)
+
+
+@everything
+def test_allocated_blocks(case):
+    """Blocks are those that pools count; with malloc's, those that sys counts."""
+    trust = tool.ask("types", case.core)["trust"]
+    assert trust["blocks"] == trust["pool_blocks"], trust
+    assert trust["blocks"] == (trust["objects"] + trust["owned"] + trust["freelist"]
+                               + trust["unexplained"]), trust
+    if trust["allocated_blocks"] is not None:
+        assert trust["allocated_blocks"] == case.truth.document["allocated_blocks"], trust
+    assert trust["unexplained"] <= trust["blocks"] / 1000, trust

@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* image: living processes, what they cost us, and how much we may take. */
+#include "../../coreanalyze/image/live.h"
+
+#include <CUnit/Basic.h>
+#include <dirent.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* ---- a process ------------------------------------------------------------------ */
+
+enum { PAGE = 4096, PAGES = 64 };
+
+/* A child with every other page of `shown` touched, until it is killed. */
+static pid_t start_child(uint8_t **shown)
+{
+	*shown = mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	CU_ASSERT_PTR_NOT_EQUAL_FATAL(*shown, MAP_FAILED);
+	int ready[2];
+
+	CU_ASSERT_EQUAL_FATAL(pipe(ready), 0);
+	pid_t child = fork();
+
+	if (!child) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		for (int i = 0; i < PAGES; i += 2)
+			(*shown)[i * PAGE] = (uint8_t)(i + 1);
+		if (write(ready[1], "", 1) != 1)
+			_exit(1);
+		for (;;)
+			pause();
+	}
+	char byte;
+
+	CU_ASSERT_EQUAL(read(ready[0], &byte, 1), 1);
+	close(ready[0]);
+	close(ready[1]);
+	return child;
+}
+
+static void end_child(pid_t child, uint8_t *shown)
+{
+	kill(child, SIGKILL);
+	waitpid(child, NULL, 0);
+	munmap(shown, PAGES * PAGE);
+}
+
+static struct ca_image *open_child(struct ca_context *ctx, pid_t child)
+{
+	struct ca_image *image = NULL;
+	char target[32];
+
+	snprintf(target, sizeof(target), "pid:%d", child);
+	struct ca_error *err = ca_image_open(ctx, target, NULL, &image);
+
+	if (err)
+		fprintf(stderr, "%s: %s\n", err->what, err->why);
+	ca_error_free(err);
+	return image;
+}
+
+static void test_process__has_its_memory(void)
+{
+	uint8_t *shown;
+	pid_t child = start_child(&shown);
+	ca_addr at = (uintptr_t)shown;
+	struct ca_context ctx;
+
+	ca_context_init(&ctx);
+	struct ca_image *image = open_child(&ctx, child);
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(image);
+	const uint8_t *copy = ca_image_at(image, at, PAGES * PAGE);
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(copy);
+	for (int i = 0; i < PAGES; i++)
+		CU_ASSERT_EQUAL(copy[i * PAGE], i % 2 ? 0 : i + 1);
+	CU_ASSERT_EQUAL(image->pid, child);
+	CU_ASSERT_EQUAL(image->lwp_count, 1);
+	CU_ASSERT_EQUAL(image->lwps[0].lwp, child);
+	CU_ASSERT_TRUE(image->complete);
+	CU_ASSERT_TRUE(image->pause_ns > 0);
+	CU_ASSERT_PTR_NOT_NULL(ca_image_mapping(image, image->lwps[0].sp));
+	CU_ASSERT_PTR_NOT_NULL(ca_image_module(image, image->lwps[0].ip));
+	ca_image_close(image);
+	ca_context_fini(&ctx);
+	end_child(child, shown);
+}
+
+/* ---- leaks ----------------------------------------------------------------------- */
+
+static size_t count_files(void)
+{
+	DIR *folder = opendir("/proc/self/fd");
+	size_t count = 0;
+
+	while (folder && readdir(folder))
+		count++;
+	if (folder)
+		closedir(folder);
+	return count;
+}
+
+static size_t count_mapped_kib(void)
+{
+	size_t pages = 0;
+	FILE *f = fopen("/proc/self/statm", "r");
+
+	CU_ASSERT_EQUAL(fscanf(f, "%zu", &pages), 1);
+	fclose(f);
+	return pages * 4;
+}
+
+static void test_process__leaks_nothing(void)
+{
+	uint8_t *shown;
+	pid_t child = start_child(&shown);
+	size_t files = 0, mapped = 0;
+
+	for (int i = 0; i < 200; i++) {
+		struct ca_context ctx;
+
+		ca_context_init(&ctx);
+		struct ca_image *image = open_child(&ctx, child);
+
+		CU_ASSERT_PTR_NOT_NULL(image);
+		ca_image_close(image);
+		ca_context_fini(&ctx);
+		if (i == 20) {
+			files = count_files();
+			mapped = count_mapped_kib();
+		}
+	}
+	CU_ASSERT_EQUAL(count_files(), files);
+	CU_ASSERT_TRUE(count_mapped_kib() < mapped + (1 << 20)); /* a leaked copy is over 32 MiB */
+	end_child(child, shown);
+}
+
+/* ---- limits ---------------------------------------------------------------------- */
+
+struct host {
+	char root[64];
+};
+
+static void put(const struct host *host, const char *path, const char *text)
+{
+	char full[512];
+
+	snprintf(full, sizeof(full), "%s/%s", host->root, path);
+	for (char *slash = full + strlen(host->root) + 1; (slash = strchr(slash, '/')); slash++) {
+		*slash = '\0';
+		mkdir(full, 0700);
+		*slash = '/';
+	}
+	FILE *f = fopen(full, "w");
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(f);
+	fputs(text, f);
+	fclose(f);
+}
+
+static void make_host(struct host *host, const char *groups, const char *mounts)
+{
+	strcpy(host->root, "/tmp/test-process-XXXXXX");
+	CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(host->root));
+	put(host, "proc/meminfo", "MemTotal:  9000 kB\nMemFree: 100 kB\nMemAvailable:    1000 kB\n");
+	put(host, "proc/self/cgroup", groups);
+	put(host, "proc/self/mountinfo", mounts);
+}
+
+static void remove_host(const struct host *host)
+{
+	char command[128];
+
+	snprintf(command, sizeof(command), "rm -r %s", host->root);
+	CU_ASSERT_EQUAL(system(command), 0);
+}
+
+static const char v2_mount[] = "29 1 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw\n";
+
+static void test_limits__without_groups(void)
+{
+	struct host host;
+
+	make_host(&host, "", "");
+	CU_ASSERT_EQUAL(ca_memory_room(host.root), 1000 * 1024);
+	remove_host(&host);
+}
+
+static void test_limits__of_version_2_up_the_tree(void)
+{
+	struct host host;
+
+	make_host(&host, "0::/a/b/c\n", v2_mount);
+	put(&host, "sys/fs/cgroup/a/b/c/memory.max", "max\n");
+	put(&host, "sys/fs/cgroup/a/b/c/memory.current", "5000\n");
+	CU_ASSERT_EQUAL(ca_memory_room(host.root), 1000 * 1024);
+	put(&host, "sys/fs/cgroup/a/b/memory.max", "900000\n");
+	put(&host, "sys/fs/cgroup/a/b/memory.current", "100000\n");
+	CU_ASSERT_EQUAL(ca_memory_room(host.root), 800000);
+	/* What is only cached does not count. */
+	put(&host, "sys/fs/cgroup/a/b/memory.stat", "anon 1\ninactive_file 40000\n");
+	CU_ASSERT_EQUAL(ca_memory_room(host.root), 840000);
+	put(&host, "sys/fs/cgroup/a/memory.max", "700000\n");
+	put(&host, "sys/fs/cgroup/a/memory.current", "100000\n");
+	CU_ASSERT_EQUAL(ca_memory_room(host.root), 600000);
+	put(&host, "sys/fs/cgroup/a/memory.high", "90000\n");
+	CU_ASSERT_EQUAL(ca_memory_room(host.root), 0);
+	remove_host(&host);
+}
+
+static void test_limits__of_version_1(void)
+{
+	struct host host;
+
+	make_host(&host, "9:cpu,cpuacct:/x\n4:memory:/docker/abc\n0::/docker/abc\n",
+		  "28 1 0:25 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu,cpuacct\n"
+		  "31 1 0:28 /docker/abc /sys/fs/cgroup/memory ro,relatime master:15 - cgroup cgroup "
+		  "rw,memory\n");
+	put(&host, "sys/fs/cgroup/memory/memory.limit_in_bytes", "500000\n");
+	put(&host, "sys/fs/cgroup/memory/memory.usage_in_bytes", "200000\n");
+	put(&host, "sys/fs/cgroup/memory/memory.stat", "inactive_file 1\ntotal_inactive_file 50000\n");
+	CU_ASSERT_EQUAL(ca_memory_room(host.root), 350000);
+	put(&host, "sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n");
+	CU_ASSERT_EQUAL(ca_memory_room(host.root), 1000 * 1024);
+	remove_host(&host);
+}
+
+/* As a container without a cgroup namespace sees it: a path that is not there. */
+static void test_limits__where_the_group_is_not_seen(void)
+{
+	struct host host;
+
+	make_host(&host, "0::/../elsewhere\n", v2_mount);
+	put(&host, "sys/fs/cgroup/memory.max", "300000\n");
+	put(&host, "sys/fs/cgroup/memory.current", "100000\n");
+	CU_ASSERT_EQUAL(ca_memory_room(host.root), 200000);
+	remove_host(&host);
+}
+
+extern CU_TestInfo ca_tests_process[];
+CU_TestInfo ca_tests_process[] = {
+	{ "process has its memory", test_process__has_its_memory },
+	{ "process leaks nothing", test_process__leaks_nothing },
+	{ "limits without groups", test_limits__without_groups },
+	{ "limits of version 2 up the tree", test_limits__of_version_2_up_the_tree },
+	{ "limits of version 1", test_limits__of_version_1 },
+	{ "limits where the group is not seen", test_limits__where_the_group_is_not_seen },
+	CU_TEST_INFO_NULL,
+};
