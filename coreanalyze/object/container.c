@@ -47,7 +47,11 @@ void ca_tuple_traverse(struct ca_reader *reader, const struct ca_object *object,
 	uint64_t count = (uint64_t)ca_ob_size(reader, object);
 	uint64_t room = ca_room(object, at) / 8;
 
-	v->refs(v, object->at + at, count < room ? count : room, 8, false);
+	v->refs(v, &(struct ca_refs){.data = object->at + at,
+				     .count = count < room ? count : room,
+				     .stride = 8,
+				     .held = CA_HELD_GC,
+				     .via = CA_VIA_INDEX});
 }
 
 void ca_set_traverse(struct ca_reader *reader, const struct ca_object *object, struct ca_visitor *v)
@@ -96,7 +100,7 @@ void ca_deque_traverse(struct ca_reader *reader, const struct ca_object *object,
 		if (!at)
 			return;
 		v->buffer(v, block, BLOCK_BYTES, CA_BUFFER_COUNTED);
-		v->refs(v, at + 8 + index * 8, count, 8, false);
+		ca_visit_pointers(v, at + 8 + index * 8, count, CA_HELD_GC);
 		left -= count;
 		index = 0;
 		block = ca_load_u64(at + 8 + BLOCKLEN * 8);

@@ -95,7 +95,7 @@ static inline uint64_t ca_word(const struct ca_object *object, int32_t offset)
 }
 static inline void ca_visit_word(struct ca_visitor *v, const uint8_t *at)
 {
-	v->refs(v, at, 1, 8, false);
+	ca_visit_pointers(v, at, 1, CA_HELD_GC);
 }
 /* A pointer array in the target: its readable part is visited. */
 void ca_visit_array(struct ca_reader *reader, struct ca_visitor *v, ca_addr array, uint64_t count);

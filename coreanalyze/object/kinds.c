@@ -139,7 +139,7 @@ void ca_visit_array(struct ca_reader *reader, struct ca_visitor *v, ca_addr arra
 
 	if (!data)
 		return;
-	v->refs(v, data, count < run / 8 ? count : run / 8, 8, false);
+	ca_visit_pointers(v, data, count < run / 8 ? count : run / 8, CA_HELD_GC);
 }
 
 void ca_visit_buffer(struct ca_visitor *v, ca_addr start, uint64_t count, uint64_t item,
@@ -167,7 +167,7 @@ void ca_visit_guesses(struct ca_reader *reader, struct ca_visitor *v, ca_addr st
 	const uint8_t *data = ca_image_run(reader->image, start, &run);
 
 	if (data)
-		v->refs(v, data, (bytes < run ? bytes : run) / 8, 8, true);
+		ca_visit_pointers(v, data, (bytes < run ? bytes : run) / 8, CA_HELD_GUESS);
 }
 
 void ca_visit_words(const struct ca_object *object, struct ca_visitor *v, uint64_t from, uint64_t to)
@@ -176,7 +176,7 @@ void ca_visit_words(const struct ca_object *object, struct ca_visitor *v, uint64
 	if (to > object->readable)
 		to = object->readable;
 	if (from + 8 <= to)
-		v->refs(v, object->at + from, (to - from) / 8, 8, true);
+		ca_visit_pointers(v, object->at + from, (to - from) / 8, CA_HELD_GUESS);
 }
 
 void ca_visit_keys(struct ca_reader *reader, struct ca_visitor *v, const struct ca_keys *keys)
@@ -190,8 +190,18 @@ void ca_visit_keys(struct ca_reader *reader, struct ca_visitor *v, const struct 
 	uint64_t count = run / keys->entry_bytes < keys->nentries ? run / keys->entry_bytes
 								  : keys->nentries;
 
-	v->refs(v, entries + keys->key_at, count, keys->entry_bytes, false);
-	v->refs(v, entries + keys->key_at + 8, count, keys->entry_bytes, false);
+	struct ca_refs refs = {.data = entries + keys->key_at,
+			       .count = count,
+			       .stride = keys->entry_bytes,
+			       .held = CA_HELD_GC,
+			       .via = CA_VIA_KEY,
+			       .names = entries + keys->key_at,
+			       .names_stride = keys->entry_bytes};
+
+	v->refs(v, &refs);
+	refs.data += 8;
+	refs.via = CA_VIA_VALUE;
+	v->refs(v, &refs);
 }
 
 /* Values that a managed dict's place points at, or holds inline. */
@@ -263,7 +273,8 @@ static void visit_managed(struct ca_reader *reader, const struct ca_object *obje
 		uint64_t bytes = ca_inline_bytes(reader, object);
 
 		if (bytes && type->basicsize + bytes <= object->readable && values[layout->values.valid])
-			v->refs(v, values + layout->values.values, values[layout->values.capacity], 8, false);
+			ca_visit_pointers(v, values + layout->values.values,
+					  values[layout->values.capacity], CA_HELD_GC);
 	} else if (layout->c.managed_values == layout->c.managed_dict && dict & 1) {
 		visit_values(reader, v, type, dict + 1);
 		return;

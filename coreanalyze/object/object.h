@@ -155,17 +155,57 @@ enum ca_buffer {
 	CA_BUFFER_SHARED,  /* known, but of nobody alone (a keys table of many dicts) */
 };
 
+/* How an object holds what it refers to. */
+enum ca_held {
+	CA_HELD_GUESS,    /* words that may be no pointers at all */
+	CA_HELD_GC,       /* strong, and tp_traverse visits it: one of gc.get_referents() */
+	CA_HELD_HIDDEN,   /* strong, but tp_traverse passes it by */
+	CA_HELD_VISITED,  /* tp_traverse visits it, but no count stands for it (borrowed, deferred) */
+	CA_HELD_WEAK,     /* neither: a weak reference, a pointer that owns nothing */
+};
+
+/* How Python would write the way to what is held. */
+enum ca_via {
+	CA_VIA_UNKNOWN,
+	CA_VIA_ATTR,      /* name: ".__closure__" is ATTR "__closure__" */
+	CA_VIA_INDEX,     /* [first], [first + 1] ... */
+	CA_VIA_VALUE,     /* names: ['key'] */
+	CA_VIA_KEY,       /* a key of a dict: "key 'x'" */
+	CA_VIA_MEMBER,    /* of a set */
+	CA_VIA_NAMED,     /* names: .attribute */
+	CA_VIA_LOCAL,     /* names: local 'x' */
+	CA_VIA_STACK,     /* a frame's evaluation stack */
+	CA_VIA_INSIDE,    /* name: a field of C's, as CPython's source calls it */
+};
+
 /*
- * What a traversal tells. refs: `count` pointers, `stride` bytes apart, at
- * `data` in our memory; NULL pointers among them are to be skipped; where
- * `guess`, words that may be no pointers at all. buffer: an allocation of the
- * object's own.
+ * References of one sort: `count` pointers, `stride` bytes apart, at `data` in
+ * our memory. NULL pointers among them are to be skipped. Where `names` is
+ * set, the i-th is named by the object that the pointer at names + i *
+ * names_stride leads to.
  */
+struct ca_refs {
+	const uint8_t *data;
+	uint64_t count, stride;
+	enum ca_held held;
+	enum ca_via via;
+	const char *name;
+	uint64_t first;
+	const uint8_t *names;
+	uint64_t names_stride;
+};
+
+/* What a traversal tells. buffer: an allocation of the object's own. */
 struct ca_visitor {
-	void (*refs)(struct ca_visitor *v, const uint8_t *data, uint64_t count, uint64_t stride,
-		     bool guess);
+	void (*refs)(struct ca_visitor *v, const struct ca_refs *refs);
 	void (*buffer)(struct ca_visitor *v, ca_addr start, uint64_t bytes, enum ca_buffer how);
 };
+/* Pointers that lie side by side. */
+static inline void ca_visit_pointers(struct ca_visitor *v, const uint8_t *data, uint64_t count,
+				     enum ca_held held)
+{
+	v->refs(v, &(struct ca_refs){.data = data, .count = count, .stride = 8, .held = held});
+}
 /* Everything but the reference to its type, which every object has. */
 void ca_object_traverse(struct ca_reader *reader, const struct ca_object *object,
 			struct ca_visitor *visitor);

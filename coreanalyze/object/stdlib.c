@@ -138,8 +138,10 @@ static void visit_memo_table(struct ca_reader *reader, struct ca_visitor *v, ca_
 	v->buffer(v, memo, (uint64_t)layout->memotable.size, CA_BUFFER_COUNTED);
 	ca_visit_buffer(v, entries, count, size, CA_BUFFER_COUNTED);
 	if (data)
-		v->refs(v, data + layout->memoentry.me_key, count < run / size ? count : run / size,
-			size, false);
+		v->refs(v, &(struct ca_refs){.data = data + layout->memoentry.me_key,
+					     .count = count < run / size ? count : run / size,
+					     .stride = size,
+					     .held = CA_HELD_GC});
 }
 
 void ca_pickler_traverse(struct ca_reader *reader, const struct ca_object *object,
@@ -210,7 +212,7 @@ void ca_element_traverse(struct ca_reader *reader, const struct ca_object *objec
 	for (int32_t at = layout->object.size; at + 8 <= (int32_t)object->type->kind_end; at += 8) {
 		uint64_t word = ca_word(object, at) & ~(uint64_t)JOINED;
 
-		v->refs(v, (const uint8_t *)&word, 1, 8, true);
+		ca_visit_pointers(v, (const uint8_t *)&word, 1, CA_HELD_GUESS);
 	}
 
 	uint64_t size = (uint64_t)layout->element_extra.size;

@@ -51,7 +51,7 @@ void ca_visit_type(struct ca_reader *reader, const struct ca_object *object, str
 	ca_addr dict = ca_type_dict(reader, object->address);
 
 	if (dict)
-		v->refs(v, (const uint8_t *)&dict, 1, 8, false);
+		ca_visit_word(v, (const uint8_t *)&dict);
 	if (!object->pre) {
 		visit_members(reader, object, v);
 		return;

@@ -40,11 +40,10 @@ static void explain(struct seeker *seeker, ca_addr addr)
 	seeker->queue[seeker->queued++] = addr;
 }
 
-static void seek_refs(struct ca_visitor *v, const uint8_t *data, uint64_t count, uint64_t stride,
-		      bool guess)
+static void seek_refs(struct ca_visitor *v, const struct ca_refs *refs)
 {
-	for (uint64_t i = 0; guess && i < count; i++)
-		explain((struct seeker *)v, ca_load_u64(data + i * stride));
+	for (uint64_t i = 0; refs->held == CA_HELD_GUESS && i < refs->count; i++)
+		explain((struct seeker *)v, ca_load_u64(refs->data + i * refs->stride));
 }
 
 static void seek_buffer(struct ca_visitor *v, ca_addr start, uint64_t bytes, enum ca_buffer how)
@@ -135,7 +134,7 @@ static void seek_blocks(struct seeker *seeker, const struct ca_runtime *rt)
 
 		words = ca_image_at(rt->image, block, bytes);
 		if (words)
-			seek_refs(&seeker->visitor, words, bytes / 8, 8, true);
+			ca_visit_pointers(&seeker->visitor, words, bytes / 8, CA_HELD_GUESS);
 	}
 }
 

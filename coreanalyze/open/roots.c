@@ -24,7 +24,7 @@ static void visit_words(const struct ca_image *image, struct ca_visitor *v, ca_a
 		}
 		if (length > end - at)
 			length = end - at;
-		v->refs(v, words, length / 8, 8, true);
+		ca_visit_pointers(v, words, length / 8, CA_HELD_GUESS);
 		at += (length + 7) & ~7ull;
 	}
 }

@@ -38,15 +38,14 @@ void ca_worker_claim(struct ca_worker *worker, ca_addr addr)
 	worker->queue[worker->queued++] = addr;
 }
 
-static void visit_refs(struct ca_visitor *v, const uint8_t *data, uint64_t count, uint64_t stride,
-		       bool guess)
+static void visit_refs(struct ca_visitor *v, const struct ca_refs *refs)
 {
 	struct ca_worker *worker = (struct ca_worker *)v;
 	const struct ca_space *space = worker->collector->space;
-	uint64_t tags = guess ? (uint64_t)worker->reader.layout->c.stackref_tags : 0;
+	uint64_t tags = refs->held == CA_HELD_GUESS ? (uint64_t)worker->reader.layout->c.stackref_tags : 0;
 
-	for (uint64_t i = 0; i < count; i++) {
-		ca_addr target = ca_load_u64(data + i * stride) & ~tags;
+	for (uint64_t i = 0; i < refs->count; i++) {
+		ca_addr target = ca_load_u64(refs->data + i * refs->stride) & ~tags;
 
 		if (target && ca_space_where(space, target) == CA_OUTSIDE)
 			ca_worker_claim(worker, target);

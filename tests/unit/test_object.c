@@ -23,16 +23,14 @@ struct tally {
 };
 
 /* Reads what it is given, as a worker does. */
-static void tally_refs(struct ca_visitor *v, const uint8_t *data, uint64_t count, uint64_t stride,
-		       bool guess)
+static void tally_refs(struct ca_visitor *v, const struct ca_refs *refs)
 {
 	struct tally *tally = (struct tally *)v;
 
-	(void)guess;
 	tally->calls++;
-	for (uint64_t i = 0; i < count; i++)
-		tally->sum += ca_load_u64(data + i * stride);
-	tally->refs += count;
+	for (uint64_t i = 0; i < refs->count; i++)
+		tally->sum += ca_load_u64(refs->data + i * refs->stride);
+	tally->refs += refs->count;
 }
 
 static void tally_buffer(struct ca_visitor *v, ca_addr start, uint64_t bytes, enum ca_buffer how)
