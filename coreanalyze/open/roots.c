@@ -185,15 +185,13 @@ static bool is_dead_float(const struct ca_collector *collector, ca_addr at, uint
 	       ca_image_u64(rt->image, at + (uint64_t)rt->layout.object.ob_type, next);
 }
 
-static void seek_floats(struct ca_visitor *v, const uint8_t *data, uint64_t count, uint64_t stride,
-			bool guess)
+static void seek_floats(struct ca_visitor *v, const struct ca_refs *refs)
 {
 	enum { MAX_FLOATS = 100, LEAST_FLOATS = 2 }; /* PyFloat_MAXFREELIST; one proves nothing */
 	struct ca_collector *collector = ((struct float_seeker *)v)->collector;
 
-	(void)guess;
-	for (uint64_t i = 0; i < count; i++) {
-		ca_addr first = ca_load_u64(data + i * stride), at = first;
+	for (uint64_t i = 0; i < refs->count; i++) {
+		ca_addr first = ca_load_u64(refs->data + i * refs->stride), at = first;
 		int length = 0;
 
 		while (length < MAX_FLOATS && at && is_dead_float(collector, at, &at))

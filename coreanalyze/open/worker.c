@@ -42,7 +42,8 @@ static void visit_refs(struct ca_visitor *v, const struct ca_refs *refs)
 {
 	struct ca_worker *worker = (struct ca_worker *)v;
 	const struct ca_space *space = worker->collector->space;
-	uint64_t tags = refs->held == CA_HELD_GUESS ? (uint64_t)worker->reader.layout->c.stackref_tags : 0;
+	uint64_t tags =
+		refs->held == CA_HELD_GUESS ? (uint64_t)worker->reader.layout->c.stackref_tags : 0;
 
 	for (uint64_t i = 0; i < refs->count; i++) {
 		ca_addr target = ca_load_u64(refs->data + i * refs->stride) & ~tags;

@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * graph: the objects of a process and the strong references between them, as
+ * flat arrays that never change again.
+ *
+ *   nodes   0 | 1 ... object_count | object_count + 1 ... node_count - 1
+ *           ^ the root above all   ^ named roots: node 0 refers to each
+ *           `- objects, numbered as in struct ca_objects
+ *
+ *   first  [ 0 | 3 | 3 | 7 | ...            edges of node n: first[n] to first[n + 1]
+ *   to     [ 5 | 9 | 9 | 2 | ...            in order of traversal, multiplicity kept
+ *   flags  [ . | . | . | . | ...            enum ca_edge
+ *
+ * The reverse has the same shape, sources ascending. The same arrays come out
+ * for any number of threads. Memory: 16 bytes a node for both directions' first,
+ * 9 bytes an edge.
+ */
+#ifndef CA_GRAPH_H
+#define CA_GRAPH_H
+
+#include "../open/open.h"
+
+enum ca_edge {
+	CA_EDGE_GC = 1,       /* tp_traverse visits it: one of gc.get_referents() */
+	CA_EDGE_STRONG = 2,   /* a reference count stands for it */
+	CA_EDGE_PROGRAM = 4,  /* to its own type, a function's globals and builtins, into a module or its dict */
+	CA_EDGE_GUESS = 8,    /* of a type not taught: a word that is exactly an object's start */
+};
+
+enum ca_root_kind {
+	CA_ROOT_INTERPRETER, /* a field of the interpreter's state: "modules", "builtins" */
+	CA_ROOT_RUNTIME,     /* static types, singletons, small ints: immortal by construction */
+	CA_ROOT_INTERNED,    /* the table of interned strings */
+	CA_ROOT_THREAD,      /* a field of a thread's state: pending exception, context, async hooks */
+	CA_ROOT_FRAME,       /* a frame that runs: locals, cells, evaluation stack */
+	CA_ROOT_STATIC,      /* a word in a module's static data: fills an excess of references */
+	CA_ROOT_C,           /* C code holds references that nothing else explains */
+	CA_ROOT_UNREACHABLE, /* garbage that waits for the collector */
+	CA_ROOT_LEAKED,      /* no referrer, and a count above zero */
+};
+/* The kind's word in documents: "interpreter", "frame". */
+const char *ca_root_kind_name(enum ca_root_kind kind);
+
+struct ca_root {
+	enum ca_root_kind kind;
+	const char *name; /* escaped: "modules", "f() at app.py:12, thread 4711"; in the context's arena */
+	ca_addr address;  /* of the structure or word that it is; 0 none */
+};
+
+struct ca_graph {
+	const struct ca_objects *objects; /* NULL: made by hand */
+	uint32_t object_count;
+	uint32_t node_count;     /* object_count + root_count + 1 */
+	struct ca_root *roots;   /* [root_count]: node object_count + 1 + i */
+	uint32_t root_count;
+	uint64_t edge_count;
+	uint64_t *first;         /* [node_count + 1] */
+	ca_node *to;             /* [edge_count] */
+	uint8_t *flags;          /* [edge_count] */
+	uint64_t *reverse_first; /* [node_count + 1] */
+	ca_node *from;           /* [edge_count] */
+};
+
+/* Builds it from all objects, which must outlive it. */
+struct ca_error *ca_graph_build(struct ca_context *ctx, struct ca_objects *objects,
+				struct ca_graph **out);
+/*
+ * A graph by hand, without objects: `edges` pairs {from, to} of nodes below
+ * node_count, grouped by source as they come; all flags CA_EDGE_GC |
+ * CA_EDGE_STRONG unless given (edge_flags, or NULL). For tests and tools.
+ */
+struct ca_graph *ca_graph_from_edges(uint32_t object_count, uint32_t root_count,
+				     const ca_node (*edges)[2], const uint8_t *edge_flags,
+				     uint64_t edge_count);
+void ca_graph_free(struct ca_graph *graph);
+
+struct ca_edges {
+	const ca_node *nodes;
+	const uint8_t *flags; /* NULL for incoming ones */
+	uint64_t count;
+};
+
+static inline struct ca_edges ca_graph_out(const struct ca_graph *graph, ca_node node)
+{
+	uint64_t first = graph->first[node];
+
+	return (struct ca_edges){graph->to + first, graph->flags + first,
+				 graph->first[node + 1] - first};
+}
+
+static inline struct ca_edges ca_graph_in(const struct ca_graph *graph, ca_node node)
+{
+	uint64_t first = graph->reverse_first[node];
+
+	return (struct ca_edges){graph->from + first, NULL, graph->reverse_first[node + 1] - first};
+}
+
+static inline bool ca_node_is_root(const struct ca_graph *graph, ca_node node)
+{
+	return node > graph->object_count;
+}
+
+static inline const struct ca_root *ca_graph_root(const struct ca_graph *graph, ca_node node)
+{
+	return &graph->roots[node - graph->object_count - 1];
+}
+
+/* ---- strongly connected components (components.c) ----------------------- */
+
+/*
+ * Of the edges that have none of the bits in `without`. number[node] is the
+ * component's, from 0, in reverse topological order (an edge never leads to a
+ * higher one). No recursion. The caller frees `number`.
+ */
+struct ca_components {
+	uint32_t *number; /* [node_count] */
+	uint32_t count;
+};
+void ca_components_build(const struct ca_graph *graph, uint8_t without,
+			 struct ca_components *components);
+void ca_components_fini(struct ca_components *components);
+
+/* ---- dominators (dominators.c) ------------------------------------------ */
+
+/*
+ * parent[n]: the node through which every path of strong edges from node 0 to n passes last. 0
+ * for what hangs right under the root above all; UINT32_MAX where no path leads.
+ * `order` lists the reached nodes, each after its parent. The caller frees them.
+ */
+struct ca_dominators {
+	ca_node *parent;  /* [node_count] */
+	ca_node *order;   /* [reached] */
+	uint32_t reached;
+};
+void ca_dominators_build(struct ca_context *ctx, const struct ca_graph *graph,
+			 struct ca_dominators *dominators);
+void ca_dominators_fini(struct ca_dominators *dominators);
+
+/* ---- the way from one node to another (label.c) -------------------------- */
+
+/*
+ * How `from` holds its edge number `index` (from the first of ca_graph_out()),
+ * as Python would write it: "['key']", "[3]", ".attr", ".__closure__[0]". Decoded
+ * anew from the image at each call. Never NULL; in the arena; escaped.
+ * redact: keys that are no attribute names become [str #length].
+ */
+const char *ca_edge_label(const struct ca_graph *graph, struct ca_reader *reader, ca_node from,
+			  uint64_t index, bool redact, struct ca_arena *arena);
+
+/* ---- the audit of reference counts (audit.c) ------------------------------ */
+
+/* Strong references found against ob_refcnt, over all objects that are not immortal. */
+struct ca_audit {
+	uint64_t checked, explained, explained_without_static;
+	uint32_t *excess;  /* [node_count]: references that nothing found accounts for; 0 fits; UINT32_MAX: so many or more */
+	uint32_t *deficit; /* [node_count]: more were found than are counted */
+};
+void ca_audit_fini(struct ca_audit *audit);
+
+#endif
