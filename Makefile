@@ -41,7 +41,7 @@ ifneq ($(SANITIZE),)
 our_cflags += -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer
 our_ldflags += -fsanitize=$(SANITIZE)
 endif
-libraries := -lbfd -larchive -lsmartcols -ljansson -lpthread -lm
+libraries := -lbfd -larchive -lsmartcols -ljansson -lunicorn -lseccomp -lpthread -lm
 
 # ---- what there is: a layer is a folder
 

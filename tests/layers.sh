@@ -31,7 +31,7 @@ main      $below_graph graph analysis public session library report command
 public
 "
 # X/X.h is a folder's interface; these are more of them.
-interfaces='coreanalyze/runtime/layout.h coreanalyze/runtime/keys.h'
+interfaces='coreanalyze/runtime/layout.h coreanalyze/runtime/keys.h coreanalyze/object/emulate.h'
 
 sources=$(find coreanalyze include -name '*.[ch]' | LC_ALL=C sort)
 [ -n "$sources" ] || exit 2

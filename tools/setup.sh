@@ -9,7 +9,7 @@ set -eu
 
 packages() {
 	case $1 in
-	build) echo gcc libc6-dev binutils-dev libarchive-dev libsmartcols-dev libjansson-dev ;;
+	build) echo gcc libc6-dev binutils-dev libarchive-dev libsmartcols-dev libjansson-dev libunicorn-dev libseccomp-dev ;;
 	check) echo libcunit1-dev gdb python3 ;;
 	demo) echo gdb python3 ;;
 	*)
