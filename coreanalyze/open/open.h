@@ -21,6 +21,7 @@
 #define CA_OPEN_H
 
 #include "../heap/heap.h"
+#include "../object/emulate.h"
 #include "../object/object.h"
 
 enum { CA_NODE_TRACKED = 1 }; /* in a list of the collector */
@@ -92,5 +93,31 @@ static inline uint64_t ca_node_owned(const struct ca_objects *objects, ca_node n
 
 	return bytes != UINT32_MAX ? bytes : *ca_map_find(&objects->large_owned, node);
 }
+
+/* ---- the oracle (deep.c) -------------------------------------------------- */
+
+/* How our edges of a type's objects agree with its own tp_traverse, emulated. */
+struct ca_deep_row {
+	const struct ca_type_row *type;
+	uint64_t objects;       /* that were compared */
+	uint64_t equal;
+	uint64_t not_emulated;
+	enum ca_emulated why;   /* the last that was not */
+	ca_addr different;      /* the first whose edges differ; 0 none */
+	uint64_t missing, more; /* references: that only tp_traverse gives, that only we give */
+};
+
+struct ca_deep {
+	struct ca_deep_row *rows; /* types that have a tp_traverse and instances, by address */
+	size_t count;
+	struct ca_deep_row sum;
+};
+
+/*
+ * Runs every type's tp_traverse on at most `samples` of its objects (0: all), spread evenly,
+ * and compares what it visits with ca_object_traverse(), with multiplicity.
+ */
+void ca_deep_build(struct ca_objects *objects, unsigned samples, struct ca_deep *deep);
+void ca_deep_fini(struct ca_deep *deep);
 
 #endif
