@@ -66,8 +66,9 @@ struct ca_error *ca_graph_build(struct ca_context *ctx, struct ca_objects *objec
 				struct ca_graph **out);
 /*
  * A graph by hand, without objects: `edges` pairs {from, to} of nodes below
- * node_count, grouped by source as they come; all flags CA_EDGE_GC |
- * CA_EDGE_STRONG unless given (edge_flags, or NULL). For tests and tools.
+ * node_count, in any order: each source keeps the order of its own. Node 0's edges
+ * are to be given too. All flags are CA_EDGE_GC | CA_EDGE_STRONG unless given
+ * (edge_flags, or NULL). For tests and tools.
  */
 struct ca_graph *ca_graph_from_edges(uint32_t object_count, uint32_t root_count,
 				     const ca_node (*edges)[2], const uint8_t *edge_flags,
