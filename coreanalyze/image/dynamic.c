@@ -10,6 +10,7 @@ enum {
 	TAGS_MAX = 1024,
 	CHAIN_MAX = 1 << 20,
 	NAME_MAX_BYTES = 1024,
+	RELOCATIONS_MAX = 1 << 20,
 };
 
 struct dynamic {
@@ -159,4 +160,47 @@ ca_addr ca_dynamic_symbol(const struct ca_module *module, const char *name)
 	    (dynamic.hash && find_by_hash(&dynamic, name, &value)))
 		return value + module->bias;
 	return 0;
+}
+
+/* One table of relocations: those by which the loader stores a symbol's address as it is. */
+static void each_import(const struct dynamic *dynamic, ca_addr table, uint64_t bytes,
+			ca_import_take *take, void *arg)
+{
+	const struct ca_image *image = image_of(dynamic->module);
+	Elf64_Rela rela;
+
+	for (uint64_t i = 0; i < bytes / sizeof(rela) && i < RELOCATIONS_MAX; i++) {
+		char name[NAME_MAX_BYTES];
+		Elf64_Sym symbol;
+		uint64_t value;
+
+		if (!ca_image_read(image, table + i * sizeof(rela), &rela, sizeof(rela)))
+			return;
+		if (ELF64_R_TYPE(rela.r_info) != R_X86_64_JUMP_SLOT &&
+		    ELF64_R_TYPE(rela.r_info) != R_X86_64_GLOB_DAT)
+			continue;
+		if (ca_image_read(image, dynamic->symtab + ELF64_R_SYM(rela.r_info) * sizeof(symbol),
+				  &symbol, sizeof(symbol)) &&
+		    ca_image_string(image, dynamic->strtab + symbol.st_name, name, sizeof(name)) &&
+		    ca_image_u64(image, dynamic->module->bias + rela.r_offset, &value) && value)
+			take(arg, name, value);
+	}
+}
+
+void ca_module_imports(const struct ca_module *module, ca_import_take *take, void *arg)
+{
+	struct dynamic dynamic = {
+		.module = module,
+		.symtab = address_tag(module, DT_SYMTAB),
+		.strtab = address_tag(module, DT_STRTAB),
+	};
+	ca_addr plt = address_tag(module, DT_JMPREL), all = address_tag(module, DT_RELA);
+	uint64_t plt_bytes, all_bytes;
+
+	if (!dynamic.symtab || !dynamic.strtab)
+		return;
+	if (plt && ca_dynamic_tag(module, DT_PLTRELSZ, &plt_bytes))
+		each_import(&dynamic, plt, plt_bytes, take, arg);
+	if (all && ca_dynamic_tag(module, DT_RELASZ, &all_bytes))
+		each_import(&dynamic, all, all_bytes, take, arg);
 }

@@ -147,6 +147,13 @@ const struct ca_module *ca_image_module(const struct ca_image *image, ca_addr ad
  * .symtab; 0 when absent. Thread-safe; the first call on a module reads its table.
  */
 ca_addr ca_module_symbol(const struct ca_module *module, const char *name);
+/*
+ * Calls back for each symbol that the module imports: its name and what the
+ * loader has put in the module's slot for it (System V ABI: R_X86_64_JUMP_SLOT,
+ * R_X86_64_GLOB_DAT), which may be the loader's own resolver as yet.
+ */
+typedef void ca_import_take(void *arg, const char *name, ca_addr value);
+void ca_module_imports(const struct ca_module *module, ca_import_take *take, void *arg);
 /* A section's target address range by name (".PyRuntime"); false when absent. */
 bool ca_module_section(const struct ca_module *module, const char *name, ca_addr *start,
 		       uint64_t *bytes);

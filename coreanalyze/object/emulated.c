@@ -1,27 +1,21 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* The child's side: the emulated processor and its memory. */
-#include <seccomp.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
-#include <unicorn/unicorn.h>
 #include <unistd.h>
 
 #include "emulated.h"
 
 enum {
-	PAGE = 4096,
+	PAGE = CA_EMULATED_PAGE,
 	WINDOW = 64 << 20,     /* of the image's segments, mapped when first touched */
 	STACK_BYTES = 256 << 10,
 	MAX_WINDOWS = 4096,
 	MAX_BLOCKS = 1 << 22,  /* basic blocks that a call may run */
 	MAX_STRIKES = 8,       /* calls of a batch that ran into it */
 };
-/* Address space beyond what the image takes already. */
-#define MEMORY_LIMIT (2ull << 30)
 
 /*
  * Where our own things lie in the target's address space: above user space, below
@@ -39,17 +33,6 @@ enum {
 static const uint8_t visit_code[] = {0x48, 0x8b, 0x06, 0x48, 0x89, 0x38, 0x48,
 				     0x83, 0x06, 0x08, 0x31, 0xc0, 0xc3};
 enum { STOP_AT = 64, CURSOR_AT = 128 }; /* in the page of code */
-
-struct processor {
-	const struct ca_runtime *rt;
-	struct ca_emulated_batch *batch;
-	uc_engine *uc;
-	uint8_t *stack, *code;
-	unsigned windows;
-	uint64_t blocks;
-	bool no_bytes; /* the call touched memory that nobody has bytes for */
-	bool wanders;  /* it asked the system for something */
-};
 
 /* ---- memory ----------------------------------------------------------------- */
 
@@ -71,7 +54,7 @@ static const struct ca_segment *segment_at(const struct ca_image *image, ca_addr
 }
 
 /* Our copy-on-write bytes of the image, made writable for the target's code. */
-static bool map_run(struct processor *cpu, ca_addr start, uint64_t bytes, const uint8_t *data)
+static bool map_run(struct ca_processor *cpu, ca_addr start, uint64_t bytes, const uint8_t *data)
 {
 	uintptr_t from = (uintptr_t)data & ~(uintptr_t)(PAGE - 1);
 	uintptr_t to = ((uintptr_t)data + bytes + PAGE - 1) & ~(uintptr_t)(PAGE - 1);
@@ -81,7 +64,7 @@ static bool map_run(struct processor *cpu, ca_addr start, uint64_t bytes, const 
 }
 
 /* A page that several segments make up, or one has only a part of: a copy, zeros between. */
-static bool map_page(struct processor *cpu, ca_addr page)
+static bool map_page(struct ca_processor *cpu, ca_addr page)
 {
 	const struct ca_image *image = cpu->rt->image;
 	uint8_t *copy = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -106,7 +89,7 @@ static bool map_page(struct processor *cpu, ca_addr page)
 }
 
 /* Maps what lies around addr: the whole pages of its segment, at most a window of them. */
-static bool map_at(struct processor *cpu, ca_addr addr)
+bool ca_processor_map(struct ca_processor *cpu, ca_addr addr)
 {
 	const struct ca_segment *segment = segment_at(cpu->rt->image, addr);
 	ca_addr page = addr & ~(ca_addr)(PAGE - 1);
@@ -132,7 +115,7 @@ static bool map_at(struct processor *cpu, ca_addr addr)
 static bool on_unmapped(uc_engine *uc, uc_mem_type type, uint64_t addr, int size, int64_t value,
 			void *arg)
 {
-	struct processor *cpu = arg;
+	struct ca_processor *cpu = arg;
 	uint64_t last = addr + (size > 0 ? (uint64_t)size - 1 : 0);
 	ca_addr page = last & ~(ca_addr)(PAGE - 1);
 	const uint64_t near_null = 1 << 16;
@@ -141,7 +124,7 @@ static bool on_unmapped(uc_engine *uc, uc_mem_type type, uint64_t addr, int size
 	(void)type;
 	(void)value;
 	/* An access over a page's end may miss on its second page alone. */
-	if (last >= addr && (map_at(cpu, addr) || (page > addr && map_at(cpu, page))))
+	if (last >= addr && (ca_processor_map(cpu, addr) || (page > addr && ca_processor_map(cpu, page))))
 		return true;
 	cpu->no_bytes = addr >= near_null && ca_image_mapping(cpu->rt->image, addr);
 	return false;
@@ -149,7 +132,7 @@ static bool on_unmapped(uc_engine *uc, uc_mem_type type, uint64_t addr, int size
 
 static void on_block(uc_engine *uc, uint64_t addr, uint32_t size, void *arg)
 {
-	struct processor *cpu = arg;
+	struct ca_processor *cpu = arg;
 
 	(void)addr;
 	(void)size;
@@ -159,11 +142,11 @@ static void on_block(uc_engine *uc, uint64_t addr, uint32_t size, void *arg)
 
 static void on_system_call(uc_engine *uc, void *arg)
 {
-	((struct processor *)arg)->wanders = true;
+	((struct ca_processor *)arg)->wanders = true;
 	uc_emu_stop(uc);
 }
 
-static bool start_processor(struct processor *cpu)
+static bool start_processor(struct ca_processor *cpu)
 {
 	const struct ca_image *image = cpu->rt->image;
 	uint64_t fs = image->lwp_count ? image->lwps[0].fs_base : 0;
@@ -195,7 +178,7 @@ static bool start_processor(struct processor *cpu)
 /* ---- calls ------------------------------------------------------------------ */
 
 /* Calls function(object, visit, &cursor); the references go to refs[*end] and on. */
-static enum ca_emulated call(struct processor *cpu, ca_addr function, ca_addr object, uint32_t *end)
+static enum ca_emulated call(struct ca_processor *cpu, ca_addr function, ca_addr object, uint32_t *end)
 {
 	uint64_t first = GUEST_REFS + *end * 8ull, cursor = first;
 	uint64_t sp = GUEST_STACK + STACK_BYTES - 64 - 8; /* as a call leaves it: 8 off 16 */
@@ -229,7 +212,7 @@ static enum ca_emulated call(struct processor *cpu, ca_addr function, ca_addr ob
 	return CA_EMULATED_WELL;
 }
 
-static void serve_batch(struct processor *cpu)
+static void serve_batch(struct ca_processor *cpu)
 {
 	struct ca_emulated_batch *batch = cpu->batch;
 	uint32_t count = batch->count, end = 0, strikes = 0;
@@ -249,69 +232,21 @@ static void serve_batch(struct processor *cpu)
 	}
 }
 
-/* ---- the cage ----------------------------------------------------------------- */
-
-static bool limit(int resource, uint64_t most)
-{
-	struct rlimit value = {most, most};
-
-	return setrlimit(resource, &value) == 0;
-}
-
-static bool limit_memory(void)
-{
-	char text[64] = "";
-	FILE *statm = fopen("/proc/self/statm", "r");
-	bool read = statm && fgets(text, sizeof(text), statm);
-
-	if (statm)
-		fclose(statm);
-	return read && limit(RLIMIT_AS, strtoull(text, NULL, 10) * PAGE + MEMORY_LIMIT);
-}
-
-/* Nothing but what memory, the pipe and the end need. */
-static bool forbid_system_calls(int pipe)
-{
-	static const int allowed[] = {
-		SCMP_SYS(munmap), SCMP_SYS(mprotect), SCMP_SYS(madvise), SCMP_SYS(mremap),
-		SCMP_SYS(brk), SCMP_SYS(futex), SCMP_SYS(rt_sigreturn), SCMP_SYS(rt_sigprocmask),
-		SCMP_SYS(clock_gettime), SCMP_SYS(sched_yield), SCMP_SYS(sigaltstack), SCMP_SYS(exit), SCMP_SYS(exit_group),
-	};
-	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_KILL_PROCESS);
-	bool good = filter;
-
-	for (size_t i = 0; good && i < CA_COUNT(allowed); i++)
-		good = seccomp_rule_add(filter, SCMP_ACT_ALLOW, allowed[i], 0) == 0;
-	good = good &&
-	       seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 1,
-				SCMP_A3_32(SCMP_CMP_MASKED_EQ, MAP_ANONYMOUS, MAP_ANONYMOUS)) == 0 &&
-	       seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(recvfrom), 1,
-				SCMP_A0_32(SCMP_CMP_EQ, (uint32_t)pipe)) == 0 &&
-	       seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(sendto), 1,
-				SCMP_A0_32(SCMP_CMP_EQ, (uint32_t)pipe)) == 0 &&
-	       seccomp_load(filter) == 0;
-	seccomp_release(filter);
-	return good;
-}
-
-static bool lock_in(int pipe)
-{
-	return prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && prctl(PR_SET_DUMPABLE, 0) == 0 &&
-	       limit_memory() && limit(RLIMIT_CORE, 0) && limit(RLIMIT_FSIZE, 0) &&
-	       limit(RLIMIT_NPROC, 0) && (pipe < 4 || close_range(3, (unsigned)pipe - 1, 0) == 0) &&
-	       close_range((unsigned)pipe + 1, ~0u, 0) == 0 && forbid_system_calls(pipe);
-}
+/* ---- its life --------------------------------------------------------------- */
 
 _Noreturn void ca_emulated_serve(const struct ca_runtime *rt, struct ca_emulated_batch *batch,
 				 int pipe)
 {
 	static const int defaults[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGSEGV, SIGBUS, SIGABRT};
-	struct processor cpu = {.rt = rt, .batch = batch};
+	struct ca_processor cpu = {.rt = rt, .batch = batch};
 	char byte;
 
 	for (size_t i = 0; i < CA_COUNT(defaults); i++)
 		signal(defaults[i], i < 4 ? SIG_IGN : SIG_DFL);
-	if (!start_processor(&cpu) || !lock_in(pipe))
+	if (!start_processor(&cpu))
+		_exit(1);
+	ca_processor_answer_libc(&cpu);
+	if (!ca_processor_lock_in(pipe))
 		_exit(1);
 	while (recv(pipe, &byte, 1, 0) == 1) {
 		serve_batch(&cpu);

@@ -1,7 +1,12 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Private to emulate.c and emulated.c: what the two processes share. */
+/*
+ * Private to emulate.c and the emulated*.c: what the two processes share, and the
+ * child's processor.
+ */
 #ifndef CA_OBJECT_EMULATED_H
 #define CA_OBJECT_EMULATED_H
+
+#include <unicorn/unicorn.h>
 
 #include "emulate.h"
 
@@ -29,5 +34,26 @@ struct ca_emulated_batch {
 /* The child's life: serves batches, a byte each way, until the pipe closes. */
 _Noreturn void ca_emulated_serve(const struct ca_runtime *rt, struct ca_emulated_batch *batch,
 				 int pipe);
+
+enum { CA_EMULATED_PAGE = 4096 };
+
+struct ca_processor {
+	const struct ca_runtime *rt;
+	struct ca_emulated_batch *batch;
+	uc_engine *uc;
+	uint8_t *stack, *code;
+	unsigned windows;
+	uint64_t blocks;
+	bool no_bytes; /* the call touched memory that nobody has bytes for */
+	bool wanders;  /* it asked the system for something */
+	struct ca_map routines; /* address -> index in routines[], + 1 */
+};
+
+/* Maps what the image has around addr; false when nobody has bytes for it (emulated.c). */
+bool ca_processor_map(struct ca_processor *cpu, ca_addr addr);
+/* libc's routines that use AVX are answered by us (emulated_libc.c). */
+void ca_processor_answer_libc(struct ca_processor *cpu);
+/* From here on the process can do nothing but compute and use the pipe (emulated_cage.c). */
+bool ca_processor_lock_in(int pipe);
 
 #endif
