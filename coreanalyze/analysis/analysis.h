@@ -52,4 +52,21 @@ void ca_diff_build(const struct ca_objects *before, const struct ca_objects *aft
 		   struct ca_diff *diff);
 void ca_diff_fini(struct ca_diff *diff);
 
+/* ---- collector.c: what the collector watches ------------------------------ */
+
+struct ca_gc_sum {
+	uint64_t objects, bytes, owned;
+};
+/* One interpreter's. */
+struct ca_gc_sums {
+	struct ca_gc_sum generations[CA_GC_GENERATIONS], frozen;
+};
+struct ca_gc_report {
+	struct ca_gc_sums *interps; /* [rt->interp_count]; 3.8: the first has all */
+	uint64_t unlisted;          /* tracked, but in no list: the collection under way has them */
+	uint8_t *places;            /* enum ca_gc_place, [objects->count + 1] */
+};
+void ca_gc_report_build(struct ca_objects *objects, struct ca_gc_report *report);
+void ca_gc_report_fini(struct ca_gc_report *report);
+
 #endif

@@ -4,10 +4,11 @@
 
 #include "command.h"
 
-extern const struct ca_command ca_command_diff, ca_command_info, ca_command_object, ca_command_types;
+extern const struct ca_command ca_command_diff, ca_command_gc, ca_command_info, ca_command_object, ca_command_types;
 
 const struct ca_command *const ca_commands[] = {
 	&ca_command_report, &ca_command_info, &ca_command_types, &ca_command_diff, &ca_command_object,
+	&ca_command_gc,
 };
 const size_t ca_command_count = CA_COUNT(ca_commands);
 

@@ -69,6 +69,29 @@ void ca_objects_close(struct ca_objects *objects);
 ca_node ca_objects_find(const struct ca_objects *objects, ca_addr addr);
 ca_addr ca_objects_address(const struct ca_objects *objects, ca_node node);
 
+/* ---- the collector's lists (lists.c) --------------------------------------- */
+
+/* Where an object is. During a collection those under way are in none that we can find. */
+enum ca_gc_place {
+	CA_GC_NOWHERE,        /* not tracked, or see above */
+	CA_GC_GENERATION,     /* + 0, 1, 2, as gc.get_objects() numbers them */
+	CA_GC_FROZEN = CA_GC_GENERATION + CA_GC_GENERATIONS, /* the permanent generation */
+	CA_GC_PLACES,
+};
+/*
+ * enum ca_gc_place of each node: [count + 1], to be freed. each (or NULL) is
+ * told of every object in a list and of the interpreter that it belongs to.
+ */
+uint8_t *ca_objects_places(struct ca_objects *objects,
+			   void (*each)(void *arg, size_t interp, ca_node node, enum ca_gc_place place),
+			   void *arg);
+/*
+ * The nodes of what an object refers to, in order of traversal, at most
+ * `limit`; to be freed. None where it is no object.
+ */
+ca_node *ca_objects_referents(struct ca_objects *objects, ca_addr object, size_t limit,
+			      size_t *count);
+
 /* A walk over all nodes in order, with their addresses: one bit scan a step. */
 struct ca_cursor {
 	const struct ca_objects *objects;

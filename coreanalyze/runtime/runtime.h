@@ -79,4 +79,38 @@ enum { CA_GENERATIONS = 4 };
 ca_addr ca_runtime_generation(const struct ca_runtime *rt, const struct ca_interp *interp,
 			      unsigned generation);
 
+/* ---- the collector (gc.c) ------------------------------------------------ */
+
+/* gc.set_debug() flags (Include/internal/pycore_gc.h). */
+enum { CA_GC_DEBUG_SAVEALL = 1 << 5 };
+/* Its heads are ca_runtime_generation()'s 0 to 2; as the gc module numbers them. */
+enum { CA_GC_GENERATIONS = 3 };
+
+struct ca_gc_generation {
+	int32_t threshold, count; /* gc.get_threshold(), gc.get_count() */
+	int64_t collections, collected, uncollectable; /* gc.get_stats() */
+};
+
+struct ca_gc {
+	bool enabled, collecting;
+	bool incremental;        /* 3.14.0 to 3.14.4: one young, two spaces of one old generation */
+	uint32_t debug;
+	struct ca_gc_generation generations[CA_GC_GENERATIONS];
+	/*
+	 * Who survived the last full collection, and who came to the oldest
+	 * generation since: an automatic full one waits until the second is a
+	 * quarter of the first. -1: this release does not count.
+	 */
+	int64_t long_lived_total, long_lived_pending;
+	ca_addr garbage, callbacks; /* lists; 0 unknown */
+};
+
+/* False where its structure is unreadable. */
+bool ca_gc_read(const struct ca_runtime *rt, const struct ca_interp *interp, struct ca_gc *gc);
+/* The generation, as gc.get_objects() numbers them, of what is in a list of ca_runtime_generation(). */
+static inline unsigned ca_gc_generation_of(const struct ca_gc *gc, unsigned list)
+{
+	return gc->incremental && list == 1 ? 2 : list;
+}
+
 #endif

@@ -18,10 +18,14 @@ KEYS = {
     "types": {"totals", "types", "trust"},
     "diff": {"same_process", "totals", "types"},
     "object": {"objects"},
+    "gc": {"enabled", "collecting", "generations", "frozen", "garbage", "callbacks", "debug",
+           "advice", "interpreters"},
 }
 LISTS = {
     ("types", "types"): {"type", "count", "bytes", "owned", "gc_tracked", "type_objects",
                          "bytes_exact"},
+    ("gc", "generations"): {"threshold", "count", "objects", "collections", "collected",
+                            "uncollectable"},
     ("diff", "types"): {"type", "count_before", "count_after", "count_delta", "bytes_before",
                         "bytes_after", "bytes_delta", "new", "freed"},
 }

@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* What the collector thinks, and what should be thought of it. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "command.h"
+
+enum { MAX_GARBAGE = 1 << 24, MAX_CALLBACKS = 1000, BIG_FREEZE = 1 << 20 };
+
+struct show {
+	struct ca_writer *w;
+	const struct ca_request *request;
+	struct ca_session *session;
+	struct ca_gc_report report;
+	struct ca_gc gc;               /* of the interpreter that is shown */
+	const struct ca_gc_sums *sums;
+	uint64_t garbage;              /* in gc.garbage */
+};
+
+static const struct ca_column generation_columns[] = {
+	{"generation", "GENERATION", CA_CELL_COUNT},
+	{"threshold", "THRESHOLD", CA_CELL_COUNT},
+	{"count", "COUNT", CA_CELL_COUNT},
+	{"objects", "OBJECTS", CA_CELL_COUNT},
+	{"bytes", "BYTES", CA_CELL_SIZE},
+	{"owned", "OWNED", CA_CELL_SIZE},
+	{"collections", "COLLECTIONS", CA_CELL_COUNT},
+	{"collected", "COLLECTED", CA_CELL_COUNT},
+	{"uncollectable", "UNCOLLECTABLE", CA_CELL_COUNT},
+};
+
+static const struct ca_column garbage_columns[] = {
+	{"type", "IN gc.garbage", CA_CELL_TEXT},
+	{"count", "COUNT", CA_CELL_COUNT},
+	{"bytes", "BYTES", CA_CELL_SIZE},
+};
+
+static void put_generations(const struct show *show)
+{
+	struct ca_writer *w = show->w;
+
+	ca_table_begin(w, "generations", generation_columns, CA_COUNT(generation_columns));
+	for (unsigned i = 0; i < CA_GC_GENERATIONS; i++) {
+		const struct ca_gc_generation *generation = &show->gc.generations[i];
+		const struct ca_gc_sum *sum = &show->sums->generations[i];
+
+		ca_cell_uint(w, i);
+		ca_cell_int(w, generation->threshold);
+		ca_cell_int(w, generation->count);
+		ca_cell_uint(w, sum->objects);
+		ca_cell_uint(w, sum->bytes);
+		ca_cell_uint(w, sum->owned);
+		ca_cell_int(w, generation->collections);
+		ca_cell_int(w, generation->collected);
+		ca_cell_int(w, generation->uncollectable);
+		ca_row_end(w);
+	}
+	ca_table_end(w, 0);
+}
+
+static void put_frozen(const struct show *show)
+{
+	const struct ca_gc_sum *frozen = &show->sums->frozen;
+	char bytes[32];
+
+	ca_put_uint(show->w, "frozen", frozen->objects);
+	ca_put_uint(show->w, "frozen_bytes", frozen->bytes + frozen->owned);
+	ca_format_size(bytes, sizeof(bytes), frozen->bytes + frozen->owned);
+	if (frozen->objects)
+		ca_line(show->w, "frozen: %s objects, %s: no collection looks at them",
+			ca_grouped(frozen->objects).text, bytes);
+}
+
+/* ---- gc.garbage ----------------------------------------------------------- */
+
+struct counted {
+	const char *name;
+	uint64_t count, bytes;
+};
+
+static int by_count(const void *a, const void *b)
+{
+	const struct counted *x = a, *y = b;
+
+	if (x->count != y->count)
+		return x->count < y->count ? 1 : -1;
+	return strcmp(x->name, y->name);
+}
+
+static size_t count_types(const struct ca_objects *objects, const ca_node *nodes, size_t count,
+			  struct counted *by_type)
+{
+	size_t kept = 0;
+
+	for (uint32_t t = 0; t < objects->type_count; t++)
+		by_type[t] = (struct counted){.name = objects->types[t].name};
+	for (size_t i = 0; i < count; i++) {
+		struct counted *row = &by_type[objects->type[nodes[i]]];
+
+		row->count++;
+		row->bytes += ca_node_bytes(objects, nodes[i]) + ca_node_owned(objects, nodes[i]);
+	}
+	for (uint32_t t = 0; t < objects->type_count; t++)
+		if (by_type[t].count)
+			by_type[kept++] = by_type[t];
+	qsort(by_type, kept, sizeof(*by_type), by_count);
+	return kept;
+}
+
+static void put_garbage(struct show *show)
+{
+	struct ca_objects *objects = show->session->objects;
+	struct counted *rows = ca_alloc((objects->type_count + 1) * sizeof(*rows));
+	size_t count;
+	ca_node *nodes = ca_objects_referents(objects, show->gc.garbage, MAX_GARBAGE, &count);
+	size_t kept = count_types(objects, nodes, count, rows);
+	size_t shown = ca_shown(show->request, kept, show->request->form == CA_FORM_TEXT ? 10 : 0);
+
+	show->garbage = count;
+	if (count || ca_writer_form(show->w) == CA_FORM_JSON) {
+		ca_table_begin(show->w, "garbage", garbage_columns, CA_COUNT(garbage_columns));
+		for (size_t i = 0; i < shown; i++) {
+			ca_cell_text(show->w, rows[i].name);
+			ca_cell_uint(show->w, rows[i].count);
+			ca_cell_uint(show->w, rows[i].bytes);
+			ca_row_end(show->w);
+		}
+		ca_table_end(show->w, kept - shown);
+	}
+	free(nodes);
+	free(rows);
+}
+
+/* ---- gc.callbacks, gc.get_debug() -------------------------------------------- */
+
+static void put_callbacks(const struct show *show)
+{
+	struct ca_objects *objects = show->session->objects;
+	struct ca_reader *reader = ca_alloc(sizeof(*reader));
+	struct ca_arena scratch = {0};
+	size_t count;
+	ca_node *nodes = ca_objects_referents(objects, show->gc.callbacks, MAX_CALLBACKS, &count);
+
+	ca_reader_init(reader, &objects->types_registry);
+	ca_list_begin(show->w, "callbacks");
+	for (size_t i = 0; i < count; i++) {
+		struct ca_object object;
+		const char *type = objects->types[objects->type[nodes[i]]].name, *value = NULL;
+
+		if (strcmp(type, "builtins.function") == 0 &&
+		    ca_object_read(reader, ca_objects_address(objects, nodes[i]), &object))
+			value = ca_object_value(reader, &object, &scratch);
+		ca_put_string(show->w, NULL, value ? value : type);
+		ca_line(show->w, "callback: %s", value ? value : type);
+	}
+	ca_list_end(show->w);
+	ca_arena_fini(&scratch);
+	free(reader);
+	free(nodes);
+}
+
+static void put_debug(const struct show *show)
+{
+	static const char *const names[] = {"DEBUG_STATS", "DEBUG_COLLECTABLE", "DEBUG_UNCOLLECTABLE",
+					    NULL, NULL, "DEBUG_SAVEALL"};
+
+	ca_put_uint(show->w, "debug", show->gc.debug);
+	ca_list_begin(show->w, "debug_flags");
+	for (unsigned bit = 0; bit < CA_COUNT(names); bit++) {
+		if (!names[bit] || !(show->gc.debug >> bit & 1))
+			continue;
+		ca_put_string(show->w, NULL, names[bit]);
+		ca_line(show->w, "debug flag: gc.%s", names[bit]);
+	}
+	ca_list_end(show->w);
+}
+
+/* ---- advice -------------------------------------------------------------- */
+
+static void advise(const struct show *show, const char *kind, const char *format, ...)
+	CA_PRINTF(3, 4);
+
+static void advise(const struct show *show, const char *kind, const char *format, ...)
+{
+	char text[512];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	ca_object_begin(show->w, NULL);
+	ca_put_string(show->w, "kind", kind);
+	ca_put_string(show->w, "text", text);
+	ca_object_end(show->w);
+	ca_line(show->w, "advice: %s", text);
+}
+
+static void advise_of_waiting(const struct show *show)
+{
+	const struct ca_gc_generation *oldest = &show->gc.generations[CA_GC_GENERATIONS - 1];
+	int64_t total = show->gc.long_lived_total, pending = show->gc.long_lived_pending;
+
+	/* CPython Modules/gcmodule.c: gc_collect_generations() */
+	if (show->gc.enabled && oldest->threshold > 0 && oldest->count > oldest->threshold &&
+	    pending >= 0 && pending < total / 4)
+		advise(show, "quarter-rule",
+		       "the oldest generation is due (count %d, threshold %d), but is not collected before %s "
+		       "more objects survive: a quarter of the %s of the last full collection",
+		       oldest->count, oldest->threshold, ca_grouped((uint64_t)(total / 4 - pending)).text,
+		       ca_grouped((uint64_t)total).text);
+}
+
+static void put_advice(const struct show *show)
+{
+	const struct ca_gc_sum *frozen = &show->sums->frozen;
+	char bytes[32];
+
+	ca_format_size(bytes, sizeof(bytes), frozen->bytes + frozen->owned);
+	ca_list_begin(show->w, "advice");
+	if (!show->gc.enabled)
+		advise(show, "disabled",
+		       "the collector is disabled: cycles are never freed unless the program calls gc.collect()");
+	else if (show->gc.generations[0].threshold == 0)
+		advise(show, "threshold-zero",
+		       "the first threshold is 0: no collection ever starts by itself");
+	advise_of_waiting(show);
+	if (frozen->bytes + frozen->owned >= BIG_FREEZE)
+		advise(show, "frozen", "gc.freeze() holds %s: cycles among these %s objects are never found",
+		       bytes, ca_grouped(frozen->objects).text);
+	if (show->gc.debug & CA_GC_DEBUG_SAVEALL)
+		advise(show, "saveall",
+		       "gc.DEBUG_SAVEALL is on: every cycle found is kept in gc.garbage, now %s objects",
+		       ca_grouped(show->garbage).text);
+	else if (show->garbage)
+		advise(show, "garbage", "gc.garbage keeps %s objects alive, and what they refer to",
+		       ca_grouped(show->garbage).text);
+	ca_list_end(show->w);
+}
+
+/* ---- the document ----------------------------------------------------------- */
+
+static void put_interp(struct show *show)
+{
+	ca_put_bool(show->w, "enabled", show->gc.enabled);
+	ca_put_bool(show->w, "collecting", show->gc.collecting);
+	ca_put_bool(show->w, "incremental", show->gc.incremental);
+	ca_line(show->w, "the collector is %s%s%s", show->gc.enabled ? "enabled" : "disabled",
+		show->gc.collecting ? ", in the middle of a collection" : "",
+		show->gc.incremental ? ", incremental: one young generation and an old one in two spaces"
+				     : "");
+	put_generations(show);
+	put_frozen(show);
+	put_garbage(show);
+	put_callbacks(show);
+	put_debug(show);
+	put_advice(show);
+}
+
+static bool choose(struct show *show, size_t interp)
+{
+	show->sums = &show->report.interps[interp];
+	return ca_gc_read(show->session->rt, &show->session->rt->interps[interp], &show->gc);
+}
+
+/* All but the main one, which is the document itself. */
+static void put_others(struct show *show)
+{
+	const struct ca_runtime *rt = show->session->rt;
+
+	ca_list_begin(show->w, "interpreters");
+	for (size_t i = 0; i + 1 < rt->interp_count; i++) {
+		if (rt->interps[i].gc == rt->interps[i + 1].gc || !choose(show, i))
+			continue;
+		ca_object_begin(show->w, NULL);
+		ca_put_int(show->w, "id", rt->interps[i].id);
+		ca_title(show->w, "Interpreter %lld", (long long)rt->interps[i].id);
+		put_interp(show);
+		ca_object_end(show->w);
+	}
+	ca_list_end(show->w);
+}
+
+static struct ca_error *show_gc(struct ca_request *request, struct ca_session *session)
+{
+	struct show show = {.request = request, .session = session};
+	size_t main = session->rt->interp_count - 1;
+
+	/* 3.8: all interpreters have one, which the first was found to have. */
+	while (main && session->rt->interps[main - 1].gc == session->rt->interps[main].gc)
+		main--;
+	ca_gc_report_build(session->objects, &show.report);
+	if (!choose(&show, main)) {
+		ca_gc_report_fini(&show.report);
+		return ca_error_make(CA_TARGET, "no collector", "",
+				     "the collector's state is not in this core");
+	}
+	show.w = ca_open_writer(request);
+	ca_begin_document(show.w, request, session);
+	put_interp(&show);
+	ca_put_uint(show.w, "unlisted", show.report.unlisted);
+	if (show.report.unlisted)
+		ca_line(show.w, "%s tracked objects are in no generation: the collection under way has them",
+			ca_grouped(show.report.unlisted).text);
+	put_others(&show);
+	ca_gc_report_fini(&show.report);
+	return ca_end_document(show.w, session, NULL);
+}
+
+static struct ca_error *run_gc(struct ca_request *request, enum ca_status *status)
+{
+	(void)status;
+	return ca_show_objects(request, show_gc);
+}
+
+const struct ca_command ca_command_gc = {
+	.name = "gc",
+	.args = "TARGET",
+	.least_args = 1,
+	.most_args = 1,
+	.summary = "what the collector thinks",
+	.help = "What the collector thinks: whether it runs, its generations and their figures as the gc "
+		"module gives them, what gc.freeze() put aside, gc.garbage, callbacks, debug flags; and "
+		"advice where a figure asks for it.\n\n"
+		"Example: coreanalyze gc core.1234",
+	.run = run_gc,
+};
