@@ -296,7 +296,10 @@ static bool mark_free(struct ca_pool *pool, ca_addr first, uint32_t *count)
 	return true;
 }
 
-/* A pool in use, as its header tells; *damaged where it contradicts itself. */
+/*
+ * A pool in use, as its header tells; *damaged where it contradicts itself. One
+ * that was carved, used or not, has a size of blocks.
+ */
 static bool parse_pool(const struct ca_heap *heap, const struct ca_arena_range *arena,
 		       const uint8_t *header, struct ca_pool *pool, bool *damaged)
 {
@@ -304,8 +307,8 @@ static bool parse_pool(const struct ca_heap *heap, const struct ca_arena_range *
 	uint32_t szidx = ca_load_u32(header + layout->pool.szidx);
 	uint32_t next = ca_load_u32(header + layout->pool.nextoffset);
 
-	*damaged = false;
 	pool->allocated = ca_load_u32(header + layout->pool.count);
+	*damaged = !pool->allocated && !next && !szidx;
 	if (!pool->allocated)
 		return false;
 	*damaged = szidx >= SIZE_CLASSES || ca_load_u32(header + layout->pool.arenaindex) != arena->index ||
@@ -336,6 +339,21 @@ uint32_t ca_arena_blocks(const struct ca_heap *heap, const struct ca_arena_range
 	return blocks;
 }
 
+/*
+ * Up to gdb 17 gcore leaves out what lies behind a page that cannot be read, in
+ * the same mapping, and glibc 2.42 has such a page under each thread's stack.
+ */
+static void warn_damaged(const struct ca_heap *heap, ca_addr address, bool blank)
+{
+	if (blank)
+		ca_warn(heap->rt->ctx, "blank-pool", address,
+			"its objects are missing; gcore of gdb 18, the kernel, or pid: would have them",
+			"a pool has zeros where its header is: who made the core could not read it");
+	else
+		ca_warn(heap->rt->ctx, "pool", address, "its objects are missing",
+			"a pool's header is damaged");
+}
+
 bool ca_pool_read(const struct ca_heap *heap, const struct ca_arena_range *arena, ca_addr address,
 		  struct ca_pool *pool)
 {
@@ -351,8 +369,7 @@ bool ca_pool_read(const struct ca_heap *heap, const struct ca_arena_range *arena
 	}
 	if (!parse_pool(heap, arena, data, pool, &damaged)) {
 		if (damaged)
-			ca_warn(heap->rt->ctx, "pool", address, "its objects are missing",
-				"a pool's header is damaged");
+			warn_damaged(heap, address, !pool->allocated);
 		return false;
 	}
 	pool->address = address;

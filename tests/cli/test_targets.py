@@ -29,7 +29,7 @@ def refused(target, *words, shown=None):
     """By every command, in text and as JSON, as first and second target."""
     for command in made.ALL:
         for form in ([], ["--json"]):
-            done = made.run(*made.arguments_of(command, target), *form, timeout=20)
+            done = made.run(*made.arguments_of(command, target), *form)
             made.check_refused(done, target if shown is None else shown, *words)
 
 
@@ -144,7 +144,7 @@ def test_other_machines():
 
 @in_empty_directory
 def test_a_process_that_is_no_python():
-    with made.Program("sleeper", shutil.which("sleep"), "60") as sleeper:
+    with made.Program("sleeper", shutil.which("sleep"), "600") as sleeper:
         core = made.any_core(sleeper, os.path.abspath("core"))
     refused(core, "Python")
 
@@ -223,7 +223,7 @@ def test_program_headers_that_lie():
                     f.write(struct.pack("<Q", value))
                     f.flush()
                     for command in ("info", "types"):
-                        done = made.run(command, core, "--json", timeout=30)
+                        done = made.run(command, core, "--json")
                         if done.returncode == 3:
                             made.check_refused(done, core)
                         else:

@@ -84,7 +84,7 @@ def ask_all(core, seed):
         words = made.arguments_of(command, core)
         for form in (["--json"], []):
             try:
-                done = made.run(*words, *form, timeout=20)
+                done = made.run(*words, *form)
             except subprocess.TimeoutExpired:
                 raise AssertionError(f"seed {seed}: {command} hangs")
             if done.returncode == 3:
@@ -159,7 +159,7 @@ def test_mapped_files():
                 os.pwrite(f.fileno(), text, at)
             if seed % 10 == 0:
                 os.ftruncate(f.fileno(), random.Random(seed).randrange(len(data)))
-            answer = made.run("types", core, "--json", *options, timeout=20)
+            answer = made.run("types", core, "--json", *options)
             if answer.returncode == 3:
                 made.check_refused(answer, core)
             else:

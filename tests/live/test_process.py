@@ -15,13 +15,14 @@ import subprocess
 import tempfile
 import time
 
+import compare
 import cores
 import interpreters
 import tool
 from runner import Skip, each_python
 
 WORKER = os.path.join(cores.HERE, "worker.py")
-ANSWER_WITHIN = 20      # seconds; the machine may be busy
+ANSWER_WITHIN = 60      # seconds; the machine may be busy
 
 
 class Worker:
@@ -94,19 +95,24 @@ def test_same_answers_as_a_core(python):
     with tempfile.TemporaryDirectory() as directory:
         with cores.Target(python, directory) as target:
             target.truth_path()
-            live = tool.ask("types", f"pid:{target.pid}", "--limit", "0")
-            info = tool.ask("info", f"pid:{target.pid}")
+            pid = f"pid:{target.pid}"
+            live = tool.ask("types", pid, "--limit", "0")
+            info = tool.ask("info", pid)
             core = target.core("gcore", os.path.join(directory, "core"))
-            again = tool.ask("types", f"pid:{target.pid}", "--limit", "0", "--threads", "1")
-        assert live["target"]["path"] == f"pid:{target.pid}"
+            again = tool.ask("types", pid, "--limit", "0", "--threads", "1")
+            differences = [hex(address) for _, address, now in
+                           cores.differences(core, target.pid) if now]
+        assert live["target"]["path"] == pid
         expected = without_path(tool.ask("types", core, "--limit", "0"))
-        assert without_path(live) == expected
-        assert without_path(again) == expected
+        differ = [*compare.documents(expected, without_path(live), "before the core"),
+                  *compare.documents(expected, without_path(again), "after the core")]
+        assert not differ, "\n".join(
+            [*differ, f"memory that has changed since the core: {differences}"])
         check_info(info, tool.ask("info", core))
 
 
 def check_info(info: dict, of_core: dict) -> None:
-    assert 0 < info["pause_seconds"] < 30
+    assert 0 < info["pause_seconds"] < 60
     assert of_core["pause_seconds"] is None
     for key in ("threads", "interpreters", "layout", "warnings"):
         assert info[key] == of_core[key], key
@@ -247,9 +253,11 @@ def test_under_load():
 def test_one_that_starts_programs():
     """The thread that waits in vfork() cannot be stopped until the program runs."""
     with Worker("spawn") as worker:
-        for _ in range(50):
-            done = tool.run("info", worker.target)
-            assert done.returncode == 0, done
+        failed = [said for said in (tool.run("info", worker.target) for _ in range(50))
+                  if said.returncode]
+        # On a busy machine the program may not come to run for seconds.
+        assert len(failed) < 10, failed
+        assert all(f.returncode == 3 and "does not stop" in f.stderr for f in failed), failed
         worker.check_untouched()
 
 
@@ -273,7 +281,8 @@ def test_stopped_one_stays_stopped():
         os.kill(worker.pid, signal.SIGSTOP)
         wait_until(lambda: {s for s, _ in worker.states().values()} == {"T"})
         assert len(tool.ask("info", worker.target)["threads"]) == 4
-        assert set(worker.states().values()) == {("T", 0)}, worker.states()
+        # Let go, a thread runs for a moment inside of the kernel, to stop itself.
+        wait_until(lambda: set(worker.states().values()) == {("T", 0)})
         os.kill(worker.pid, signal.SIGCONT)
         worker.check_untouched()
 
@@ -318,7 +327,7 @@ def test_kernel_thread():
 
 def test_a_thread_is_no_process():
     with Worker("threads", "1") as worker:
-        thread = max(worker.states())
+        thread, = worker.states().keys() - {worker.pid}
         refused(f"pid:{thread}", f"pid:{worker.pid}")
 
 
@@ -371,7 +380,7 @@ def test_dies_meanwhile():
             _, said = command.communicate(timeout=60)
             assert command.returncode in (0, 3), (i, command.returncode, said)
             assert said.count("\n") == (command.returncode == 3), said
-            worker.process.wait(10)
+            worker.process.wait(ANSWER_WITHIN)
 
 
 # ---- where the copy goes
@@ -395,7 +404,8 @@ def memory_limit(limit: int):
             yield lambda: open(os.path.join(folder, "cgroup.procs"), "w").write(str(os.getpid()))
             return
         finally:
-            time.sleep(0.1)
+            # Who has ended leaves it a moment later.
+            wait_until(lambda: not open(os.path.join(folder, "cgroup.procs")).read())
             os.rmdir(folder)
     raise Skip("no memory cgroup can be made here")
 

@@ -107,6 +107,23 @@ class Differences:
         return "\n".join(self.lines(12))
 
 
+# ---- whole documents
+
+def documents(expected, got, where: str = "") -> list[str]:
+    """Each place where two documents differ, by its keys. A type's row goes by its name."""
+    if isinstance(expected, dict) and isinstance(got, dict):
+        return [line for key in {**expected, **got} for line in documents(
+            expected.get(key), got.get(key), f"{where}.{key}" if where else str(key))]
+    if isinstance(expected, list) and isinstance(got, list):
+        return documents(by_name(expected), by_name(got), where)
+    return [] if expected == got else [f"{where}: expected {expected!r}, got {got!r}"]
+
+
+def by_name(rows: list) -> dict:
+    named = all(isinstance(row, dict) and "type" in row for row in rows)
+    return {row["type"] if named else i: row for i, row in enumerate(rows)}
+
+
 # ---- types
 
 def compare_types(truth: Truth, document: dict) -> Differences:

@@ -99,7 +99,7 @@ def _probe(family: str, path: str) -> Interpreter | None:
     plain = Interpreter("", path, (0, 0, 0), None)
     try:
         done = subprocess.run(plain.command("-c", PROBE), capture_output=True,
-                              env=plain.environment(), timeout=30, check=True)
+                              env=plain.environment(), timeout=120, check=True)
         version, library, debug, free_threaded = json.loads(done.stdout)
     except (OSError, subprocess.SubprocessError, ValueError):
         return None

@@ -191,6 +191,25 @@ static void test_pool__chain_that_lies(void)
 	}
 }
 
+static void test_pool__left_out_of_the_core(void)
+{
+	EACH_TABLE(table) {
+		struct fixture f;
+
+		open_fixture(&f, table);
+
+		ca_addr pool = f.arenas[0] + f.pool_bytes;
+
+		put_pool(&f, pool, 0, 0, 1, CA_POOL_HEADER + 96, 0);
+		CU_ASSERT_EQUAL(blocks_of(&f), 9);
+		CU_ASSERT_FALSE(world_warned(&f.world, "blank-pool"));
+		put_pool(&f, pool, 0, 0, 0, 0, 0);
+		CU_ASSERT_EQUAL(blocks_of(&f), 9);
+		CU_ASSERT(world_warned(&f.world, "blank-pool"));
+		world_close(&f.world);
+	}
+}
+
 static void test_pool__header_that_lies(void)
 {
 	static const uint32_t values[] = { 0, 1, 31, 32, 47, 48, 49, 255, 4095, 4097, 16384, 16385,
@@ -308,6 +327,7 @@ CU_TestInfo ca_tests_heap[] = {
 	{ "heap finds arenas and blocks", test_heap__finds_arenas_and_blocks },
 	{ "heap leaves free blocks out", test_heap__leaves_free_blocks_out },
 	{ "pool: chain that lies", test_pool__chain_that_lies },
+	{ "pool: left out of the core", test_pool__left_out_of_the_core },
 	{ "pool: header that lies", test_pool__header_that_lies },
 	{ "arenas that overlap", test_arenas__that_overlap },
 	{ "arenas that lie", test_arenas__that_lie },
