@@ -55,10 +55,20 @@ struct ca_error *ca_session_objects(struct ca_session *session)
 	return blame_damage(session, ca_objects_open(&session->ctx, session->rt, &session->objects));
 }
 
+struct ca_error *ca_session_graph(struct ca_session *session)
+{
+	struct ca_error *err = ca_session_objects(session);
+
+	if (err || session->graph)
+		return err;
+	return blame_damage(session, ca_graph_build(&session->ctx, session->objects, &session->graph));
+}
+
 void ca_session_close(struct ca_session *session)
 {
 	if (!session)
 		return;
+	ca_graph_free(session->graph);
 	if (session->objects)
 		ca_objects_close(session->objects);
 	if (session->rt)

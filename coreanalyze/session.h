@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * session: an opened target and the stages made of it, each on first demand:
- * image, then objects.
+ * image, then objects, then the graph of their references.
  */
 #ifndef CA_SESSION_H
 #define CA_SESSION_H
@@ -13,6 +13,7 @@ struct ca_session {
 	struct ca_image *image;
 	struct ca_runtime *rt;       /* set by ca_session_runtime() */
 	struct ca_objects *objects;  /* set by ca_session_objects() */
+	struct ca_graph *graph;      /* set by ca_session_graph() */
 };
 
 /* Without a target yet: set what is to differ in its context first. */
@@ -22,6 +23,7 @@ struct ca_error *ca_session_open(struct ca_session *session, const char *target,
 				 const struct ca_image_options *options);
 struct ca_error *ca_session_runtime(struct ca_session *session);
 struct ca_error *ca_session_objects(struct ca_session *session);
+struct ca_error *ca_session_graph(struct ca_session *session);
 void ca_session_close(struct ca_session *session); /* NULL is allowed */
 
 #endif

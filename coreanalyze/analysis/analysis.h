@@ -7,7 +7,7 @@
 #ifndef CA_ANALYSIS_H
 #define CA_ANALYSIS_H
 
-#include "../open/open.h"
+#include "../graph/graph.h"
 
 /* ---- types.c: objects by type ------------------------------------------ */
 
@@ -68,5 +68,20 @@ struct ca_gc_report {
 };
 void ca_gc_report_build(struct ca_objects *objects, struct ca_gc_report *report);
 void ca_gc_report_fini(struct ca_gc_report *report);
+
+/* ---- verify.c: reference counts that do not fit, by type ---------------- */
+
+struct ca_mismatch_row {
+	const char *name;
+	uint64_t objects, references;
+};
+
+struct ca_verify {
+	struct ca_mismatch_row *excess, *deficit; /* most references first */
+	size_t excess_count, deficit_count;
+};
+
+void ca_verify_build(const struct ca_graph *graph, struct ca_verify *verify);
+void ca_verify_fini(struct ca_verify *verify);
 
 #endif

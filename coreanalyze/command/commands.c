@@ -4,11 +4,21 @@
 
 #include "command.h"
 
-extern const struct ca_command ca_command_diff, ca_command_gc, ca_command_info, ca_command_object, ca_command_types;
+extern const struct ca_command ca_command_diff;
+extern const struct ca_command ca_command_gc;
+extern const struct ca_command ca_command_info;
+extern const struct ca_command ca_command_object;
+extern const struct ca_command ca_command_types;
+extern const struct ca_command ca_command_verify;
 
 const struct ca_command *const ca_commands[] = {
-	&ca_command_report, &ca_command_info, &ca_command_types, &ca_command_diff, &ca_command_object,
+	&ca_command_report,
+	&ca_command_info,
+	&ca_command_types,
+	&ca_command_diff,
+	&ca_command_object,
 	&ca_command_gc,
+	&ca_command_verify,
 };
 const size_t ca_command_count = CA_COUNT(ca_commands);
 

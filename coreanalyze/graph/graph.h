@@ -47,6 +47,25 @@ struct ca_root {
 	ca_addr address;  /* of the structure or word that it is; 0 none */
 };
 
+/*
+ * An object whose reference count is another than the strong references found
+ * to it. Found and missing ones add up: excess counts what no reference of an
+ * object or a root accounts for (C code holds it, or has leaked it), deficit what
+ * was found and is not counted.
+ */
+struct ca_mismatch {
+	ca_node node;
+	uint32_t statics; /* words of static data that filled a part of the excess */
+	uint32_t excess, deficit; /* UINT32_MAX: so many or more */
+};
+
+/* Strong references found against ob_refcnt, over all objects that are not immortal. */
+struct ca_audit {
+	uint64_t checked, explained, explained_without_static;
+	struct ca_mismatch *items; /* by node; statics alone: explained */
+	size_t count;
+};
+
 struct ca_graph {
 	const struct ca_objects *objects; /* NULL: made by hand */
 	uint32_t object_count;
@@ -59,6 +78,9 @@ struct ca_graph {
 	uint8_t *flags;          /* [edge_count] */
 	uint64_t *reverse_first; /* [node_count + 1] */
 	ca_node *from;           /* [edge_count] */
+	struct ca_audit audit;   /* what the roots of kind static and C came from */
+	void *edges;             /* allocation that `to` is in */
+	void *edge_flags;        /* and `flags` */
 };
 
 /* Builds it from all objects, which must outlive it. */
@@ -147,15 +169,5 @@ void ca_dominators_fini(struct ca_dominators *dominators);
  */
 const char *ca_edge_label(const struct ca_graph *graph, struct ca_reader *reader, ca_node from,
 			  uint64_t index, bool redact, struct ca_arena *arena);
-
-/* ---- the audit of reference counts (audit.c) ------------------------------ */
-
-/* Strong references found against ob_refcnt, over all objects that are not immortal. */
-struct ca_audit {
-	uint64_t checked, explained, explained_without_static;
-	uint32_t *excess;  /* [node_count]: references that nothing found accounts for; 0 fits; UINT32_MAX: so many or more */
-	uint32_t *deficit; /* [node_count]: more were found than are counted */
-};
-void ca_audit_fini(struct ca_audit *audit);
 
 #endif

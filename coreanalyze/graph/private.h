@@ -1,10 +1,82 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* graph, inside: the steps of making one. */
+/*
+ * graph, inside: the steps of making one.
+ *
+ * The objects' edges are traversed once, by ranges of nodes, into spans. With
+ * the edges of the roots that are certain, references are counted; what is then
+ * missing of an object's reference count is filled from words that may be
+ * references, and at last put down to C. The roots' edges are few, and kept
+ * apart until the end, when all is moved into flat arrays.
+ */
 #ifndef CA_GRAPH_PRIVATE_H
 #define CA_GRAPH_PRIVATE_H
 
 #include "graph.h"
 
+/* The edges of a range of nodes, in order. */
+struct ca_span {
+	ca_node *to;
+	uint8_t *flags;
+	size_t count, to_room, flags_room;
+};
+enum { CA_SPAN_NODES = 1 << 15 };
+
+/* Roots as they are found; the edges of root i are to[first[i]] to to[first[i + 1]], the last one's to the end. */
+struct ca_rooting {
+	struct ca_root *items;
+	uint64_t *first;
+	size_t count, capacity, first_capacity;
+	ca_node *to;
+	size_t edge_count, edge_capacity;
+};
+
+struct ca_builder {
+	struct ca_context *ctx;
+	struct ca_objects *objects;
+	struct ca_graph *graph;
+	struct ca_reader *readers; /* [threads] */
+	struct ca_span *spans;
+	size_t span_count;
+	uint64_t *program;         /* bit by node: a module or its dict */
+	ca_node *interned;         /* [interned_count]: dicts of interned strings, whose references are not counted */
+	size_t interned_count;
+	uint64_t edge_limit, edge_count;
+	struct ca_rooting roots;
+	uint32_t *found;           /* [object_count + 1]: strong references to each object */
+};
+
+static inline bool ca_bit(const uint64_t *bits, ca_node node)
+{
+	return bits[node / 64] >> (node % 64) & 1;
+}
+static inline void ca_set_bit(uint64_t *bits, ca_node node)
+{
+	bits[node / 64] |= 1ull << (node % 64);
+}
+
+/* traverse.c: fills spans and the counts of graph->first */
+struct ca_error *ca_graph_traverse(struct ca_builder *builder);
+void ca_span_free(struct ca_span *span);
+/* interned.c: needs no edges, and tells which are not counted */
+void ca_graph_find_interned(struct ca_builder *builder);
+/* roots.c: what certainly holds references */
+void ca_graph_find_roots(struct ca_builder *builder);
+void ca_root_begin(struct ca_builder *builder, enum ca_root_kind kind, const char *name,
+		   ca_addr address);
+/* An edge of the root begun last; node 0 is none. */
+void ca_root_add(struct ca_builder *builder, ca_node node);
+/*
+ * fill.c: a root for each word that may be a reference and leads to an object
+ * of which a reference is missing.
+ */
+void ca_graph_fill(struct ca_builder *builder);
+/* audit.c: counts references, fills what is missing, gives the rest to C */
+void ca_graph_audit(struct ca_builder *builder);
+/* Is a reference to the node missing? Then it is no more; of_static: it is a word of static data. */
+bool ca_graph_take_missing(struct ca_builder *builder, ca_node node, bool of_static);
+/* reach.c: roots for what no root leads to, at most so many */
+enum { CA_REACH_ROOTS = 3 };
+void ca_graph_reach(struct ca_builder *builder);
 /* reverse.c: reverse_first and from, out of first and to. ctx: NULL for one thread. */
 void ca_graph_reverse(struct ca_context *ctx, struct ca_graph *graph);
 

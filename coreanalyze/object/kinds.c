@@ -73,6 +73,11 @@ const struct ca_kind *ca_kind_of(uint64_t flags, bool is_heap, const char *name)
 	return NULL;
 }
 
+bool ca_type_is(const struct ca_type *type, const char *kind)
+{
+	return type->kind->name && strcmp(type->kind->name, kind) == 0;
+}
+
 bool ca_object_read(struct ca_reader *reader, ca_addr address, struct ca_object *object)
 {
 	const struct ca_layout *layout = reader->layout;

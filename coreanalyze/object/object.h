@@ -210,6 +210,9 @@ static inline void ca_visit_pointers(struct ca_visitor *v, const uint8_t *data, 
 void ca_object_traverse(struct ca_reader *reader, const struct ca_object *object,
 			struct ca_visitor *visitor);
 
+/* True when the type or a base of it is of the kind that kinds.c calls so: "module". */
+bool ca_type_is(const struct ca_type *type, const char *kind);
+
 /* Reference count as the object records it (what sys.getrefcount gives, but for its own). */
 uint64_t ca_object_refcount(const struct ca_layout *layout, const uint8_t *at);
 /* The release has immortal objects, and this is one: its count says nothing. */

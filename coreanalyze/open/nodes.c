@@ -17,6 +17,13 @@ ca_node ca_objects_find(const struct ca_objects *objects, ca_addr addr)
 	return node + (uint32_t)__builtin_popcountll(region->objects[word] & (mask - 1)) + 1;
 }
 
+void ca_objects_find_all(const struct ca_objects *objects, const uint8_t *words, uint64_t stride,
+			 size_t count, uint64_t tags, ca_node *nodes)
+{
+	for (size_t i = 0; i < count; i++)
+		nodes[i] = ca_objects_find(objects, ca_load_u64(words + i * stride) & ~tags);
+}
+
 /* The last rank entry below the node's number, then its bit. */
 static ca_addr select_bit(const struct ca_region *region, uint32_t before)
 {
@@ -61,11 +68,55 @@ ca_addr ca_objects_address(const struct ca_objects *objects, ca_node node)
 	return node ? select_bit(&objects->space->regions[low], node - 1) : 0;
 }
 
+ca_node ca_objects_next(const struct ca_objects *objects, ca_addr addr)
+{
+	const struct ca_space *space = objects->space;
+	size_t low = 0, high = space->region_count;
+	uint64_t bit, word;
+	uint32_t before;
+
+	while (low < high) { /* the first region that ends behind it */
+		size_t middle = low + (high - low) / 2;
+
+		if (space->regions[middle].end <= addr)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	if (low == space->region_count)
+		return 0;
+
+	const struct ca_region *region = &space->regions[low];
+	ca_addr room = (1ull << region->shift) - 1;
+
+	bit = addr > region->start ? (addr - region->start + room) >> region->shift : 0;
+	word = bit / 64;
+	before = region->rank[word / 8];
+	for (uint64_t w = word & ~7ull; w < word; w++)
+		before += (uint32_t)__builtin_popcountll(region->objects[w]);
+	before += (uint32_t)__builtin_popcountll(region->objects[word] & ((1ull << bit % 64) - 1));
+	return before < objects->count ? before + 1 : 0;
+}
+
 void ca_cursor_init(struct ca_cursor *cursor, const struct ca_objects *objects)
 {
 	*cursor = (struct ca_cursor){.objects = objects};
 	if (objects->space->region_count)
 		cursor->bits = objects->space->regions[0].objects[0];
+	ca_cursor_next(cursor);
+}
+
+void ca_cursor_seek(struct ca_cursor *cursor, const struct ca_objects *objects, ca_node node)
+{
+	ca_addr address = ca_objects_address(objects, node);
+	const struct ca_region *region = ca_space_region(objects->space, address);
+	uint64_t mask;
+
+	*cursor = (struct ca_cursor){.objects = objects,
+				     .node = node - 1,
+				     .region = (size_t)(region - objects->space->regions)};
+	ca_region_bit(region, address, &cursor->word, &mask);
+	cursor->bits = region->objects[cursor->word] & ~(mask - 1);
 	ca_cursor_next(cursor);
 }
 

@@ -68,6 +68,12 @@ void ca_objects_close(struct ca_objects *objects);
 /* The object that starts at addr, or 0. */
 ca_node ca_objects_find(const struct ca_objects *objects, ca_addr addr);
 ca_addr ca_objects_address(const struct ca_objects *objects, ca_node node);
+/* ca_objects_find() of `count` words, `stride` bytes apart, without the bits of `tags`. */
+void ca_objects_find_all(const struct ca_objects *objects, const uint8_t *words, uint64_t stride,
+			 size_t count, uint64_t tags, ca_node *nodes);
+
+/* The first object that starts at addr or after it, or 0. */
+ca_node ca_objects_next(const struct ca_objects *objects, ca_addr addr);
 
 /* ---- the collector's lists (lists.c) --------------------------------------- */
 
@@ -101,6 +107,8 @@ struct ca_cursor {
 	uint64_t word, bits;
 };
 void ca_cursor_init(struct ca_cursor *cursor, const struct ca_objects *objects);
+/* To begin elsewhere: node must be one of the objects'. */
+void ca_cursor_seek(struct ca_cursor *cursor, const struct ca_objects *objects, ca_node node);
 void ca_cursor_next(struct ca_cursor *cursor);
 
 static inline uint64_t ca_node_bytes(const struct ca_objects *objects, ca_node node)

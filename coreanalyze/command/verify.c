@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "command.h"
+
+enum { KEY_MIN_EXPLAINED = 300, TEXT_ROWS = 15, EXCESS_ROWS = 100, TEXT_EXCESS_ROWS = 10 };
+
+struct own {
+	bool guarded;
+	double least; /* percent */
+};
+
+static const struct argp_option options[] = {
+	{"min-explained", KEY_MIN_EXPLAINED, "PERCENT", 0,
+	 "exit with 1 when fewer of the reference counts are explained", 1},
+	{0},
+};
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+	struct own *own = ca_parsed_request(state)->own;
+	char *end;
+
+	if (key != KEY_MIN_EXPLAINED)
+		return ARGP_ERR_UNKNOWN;
+	errno = 0;
+	own->least = strtod(arg, &end);
+	if (end == arg || *end || errno || !(own->least >= 0 && own->least <= 100))
+		ca_bad_usage(state, "--min-explained: '%s' is no percentage from 0 to 100", arg);
+	own->guarded = true;
+	return 0;
+}
+
+/* Of nothing, all is explained. */
+static double ratio(uint64_t part, uint64_t whole)
+{
+	return whole ? (double)part / (double)whole : 1;
+}
+
+/* Rounded down: 99.9999 is not 100. */
+static double percent(uint64_t part, uint64_t whole)
+{
+	return floor(ratio(part, whole) * 1e5) / 1e3;
+}
+
+static void put_mismatches(struct ca_writer *w, const struct ca_request *request, const char *key,
+			   const char *title, const struct ca_mismatch_row *rows, size_t count)
+{
+	static const struct ca_column columns[] = {
+		{"type", "TYPE", CA_CELL_TEXT},
+		{"objects", "OBJECTS", CA_CELL_COUNT},
+		{"references", "REFERENCES", CA_CELL_COUNT},
+	};
+	size_t shown = ca_shown(request, count, request->form == CA_FORM_TEXT ? TEXT_ROWS : 0);
+
+	if (count)
+		ca_title(w, "%s", title);
+	ca_table_begin(w, key, columns, CA_COUNT(columns));
+	for (size_t i = 0; i < shown; i++) {
+		ca_cell_text(w, rows[i].name);
+		ca_cell_uint(w, rows[i].objects);
+		ca_cell_uint(w, rows[i].references);
+		ca_row_end(w);
+	}
+	ca_table_end(w, count - shown);
+}
+
+static void put_refcounts(struct ca_writer *w, const struct ca_request *request,
+			  const struct ca_graph *graph)
+{
+	const struct ca_audit *audit = &graph->audit;
+	struct ca_verify verify;
+
+	ca_object_begin(w, "refcounts");
+	ca_put_uint(w, "checked", audit->checked);
+	ca_put_uint(w, "explained", audit->explained);
+	ca_put_real(w, "ratio", ratio(audit->explained, audit->checked));
+	ca_put_real(w, "ratio_without_static", ratio(audit->explained_without_static, audit->checked));
+	ca_line(w, "%.3f %% of %s reference counts explained (%.3f %% without words of static data)",
+		percent(audit->explained, audit->checked), ca_grouped(audit->checked).text,
+		percent(audit->explained_without_static, audit->checked));
+	ca_verify_build(graph, &verify);
+	put_mismatches(w, request, "excess_by_type",
+		       "Excess: counted, but held by nothing found (C holds them, or leaked them)",
+		       verify.excess, verify.excess_count);
+	put_mismatches(w, request, "deficit_by_type", "Deficit: found, but not counted", verify.deficit,
+		       verify.deficit_count);
+	ca_verify_fini(&verify);
+	ca_object_end(w);
+}
+
+static int by_excess(const void *a, const void *b)
+{
+	const struct ca_mismatch *x = *(const struct ca_mismatch *const *)a;
+	const struct ca_mismatch *y = *(const struct ca_mismatch *const *)b;
+
+	return x->excess != y->excess ? (x->excess < y->excess ? 1 : -1) : x->node < y->node ? -1 : 1;
+}
+
+/* The objects that have most references too many. */
+static void put_excess(struct ca_writer *w, const struct ca_request *request,
+		       const struct ca_graph *graph)
+{
+	static const struct ca_column columns[] = {
+		{"address", "ADDRESS", CA_CELL_ADDR},
+		{"type", "TYPE", CA_CELL_TEXT},
+		{"references", "EXCESS", CA_CELL_COUNT},
+	};
+	const struct ca_objects *objects = graph->objects;
+	const struct ca_mismatch **order = ca_alloc((graph->audit.count + 1) * sizeof(*order));
+	size_t count = 0, shown;
+
+	for (size_t i = 0; i < graph->audit.count; i++)
+		if (graph->audit.items[i].excess)
+			order[count++] = &graph->audit.items[i];
+	qsort(order, count, sizeof(*order), by_excess);
+	shown = ca_shown(request, count, request->form == CA_FORM_TEXT ? TEXT_EXCESS_ROWS : EXCESS_ROWS);
+	ca_put_uint(w, "excess_total", count);
+	if (count)
+		ca_title(w, "Objects with an excess");
+	ca_table_begin(w, "excess", columns, CA_COUNT(columns));
+	for (size_t i = 0; i < shown; i++) {
+		ca_cell_addr(w, ca_objects_address(objects, order[i]->node));
+		ca_cell_text(w, objects->types[objects->type[order[i]->node]].name);
+		ca_cell_uint(w, order[i]->excess);
+		ca_row_end(w);
+	}
+	ca_table_end(w, count - shown);
+	free(order);
+}
+
+static void put_guard(struct ca_writer *w, const struct own *own, const struct ca_graph *graph,
+		      enum ca_status *status)
+{
+	double explained = 100 * ratio(graph->audit.explained, graph->audit.checked);
+	bool tripped = own->guarded && explained < own->least;
+
+	ca_put_bool(w, "guard_tripped", tripped);
+	if (!tripped)
+		return;
+	ca_line(w, "guard: %.3f %% explained, less than %g %%",
+		percent(graph->audit.explained, graph->audit.checked), own->least);
+	*status = CA_GUARD;
+}
+
+static struct ca_error *show_verify(struct ca_request *request, struct ca_session *session,
+				    enum ca_status *status)
+{
+	const struct ca_graph *graph = session->graph;
+	struct ca_writer *w = ca_open_writer(request);
+	uint64_t edges = graph->edge_count - graph->first[1] -
+			 (graph->first[graph->node_count] - graph->first[graph->object_count + 1]);
+
+	ca_begin_document(w, request, session);
+	ca_put_uint(w, "objects", graph->object_count);
+	ca_put_uint(w, "edges", edges);
+	ca_line(w, "%s objects, %s references between them, %s roots", ca_grouped(graph->object_count).text,
+		ca_grouped(edges).text, ca_grouped(graph->root_count).text);
+	put_refcounts(w, request, graph);
+	put_excess(w, request, graph);
+	ca_put_trust(w, session->objects);
+	put_guard(w, request->own, graph, status);
+	return ca_end_document(w, session, NULL);
+}
+
+static struct ca_error *run_verify(struct ca_request *request, enum ca_status *status)
+{
+	struct ca_session *session = NULL;
+	struct ca_error *err = ca_open_target(request, 0, &session);
+
+	if (!err)
+		err = ca_session_graph(session);
+	if (!err)
+		err = show_verify(request, session, status);
+	ca_session_close(session);
+	return err;
+}
+
+const struct ca_command ca_command_verify = {
+	.name = "verify",
+	.args = "TARGET",
+	.least_args = 1,
+	.most_args = 1,
+	.summary = "how far this reading can be trusted",
+	.help = "Compares the references that were found to each object with the reference count "
+		"that CPython keeps of it.\n\n"
+		"Excess: the count is higher than what was found: C code holds the object, or has "
+		"leaked it. Words of modules' static data count only where a reference is missing.\n\n"
+		"Example: coreanalyze verify core.1234 --min-explained 99.9",
+	.options = options,
+	.parse = parse,
+	.own_bytes = sizeof(struct own),
+	.run = run_verify,
+};

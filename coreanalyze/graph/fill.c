@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * Words that may be references: frames first, then threads' and interpreters'
+ * structures, then modules' static data. Each counts where a reference to the
+ * object that it leads to is missing.
+ */
+#include "private.h"
+
+struct words {
+	struct ca_builder *builder;
+	enum ca_root_kind kind;
+	const char *name; /* "%s+0x%llx" where `each` */
+	bool each;        /* every word is a root of its own, else they have one together */
+	bool begun;
+	ca_addr base;
+};
+
+static void take(struct words *words, ca_addr at, ca_node node)
+{
+	struct ca_builder *builder = words->builder;
+
+	if (!ca_graph_take_missing(builder, node, words->kind == CA_ROOT_STATIC))
+		return;
+	if (words->each)
+		ca_root_begin(builder, words->kind,
+			      ca_arena_printf(&builder->ctx->arena, "%s+0x%llx", words->name,
+					      (unsigned long long)(at - words->base)),
+			      at);
+	else if (!words->begun)
+		ca_root_begin(builder, words->kind, words->name, words->base);
+	words->begun = true;
+	ca_root_add(builder, node);
+}
+
+/* Every readable word of [start, end). */
+static void take_words(struct words *words, ca_addr start, ca_addr end)
+{
+	enum { BATCH = 64 };
+	const struct ca_objects *objects = words->builder->objects;
+	uint64_t tags = words->kind == CA_ROOT_STATIC ? 0 : (uint64_t)objects->rt->layout.c.stackref_tags;
+	ca_node nodes[BATCH];
+	ca_addr at = (start + 7) & ~7ull;
+
+	while (at < end) {
+		uint64_t length;
+		const uint8_t *data = ca_image_run(objects->image, at, &length);
+
+		if (!data || length < 8) {
+			ca_addr next = (at + 4096) & ~4095ull;
+
+			if (next < at)
+				return;
+			at = next;
+			continue;
+		}
+		if (length > end - at)
+			length = end - at;
+
+		size_t count = length / 8 < BATCH ? length / 8 : BATCH;
+
+		if (!count)
+			return;
+		ca_objects_find_all(objects, data, 8, count, tags, nodes);
+		for (size_t i = 0; i < count; i++)
+			if (nodes[i])
+				take(words, at + i * 8, nodes[i]);
+		at += count * 8;
+	}
+}
+
+static void take_module(struct ca_builder *builder, const struct ca_module *module)
+{
+	const char *slash = strrchr(module->path, '/'), *name = slash ? slash + 1 : module->path;
+	struct words words = {.builder = builder, .kind = CA_ROOT_STATIC, .each = true,
+			      .base = module->start,
+			      .name = ca_escape_arena(&builder->ctx->arena, name, strlen(name))};
+
+	take_words(&words, module->data_start, module->data_end);
+}
+
+void ca_graph_fill(struct ca_builder *builder)
+{
+	const struct ca_runtime *rt = builder->objects->rt;
+
+	for (size_t i = 0; i < rt->thread_count; i++) {
+		struct words words = {.builder = builder, .kind = CA_ROOT_THREAD, .each = true,
+				      .name = "thread state", .base = rt->threads[i].address};
+
+		take_words(&words, words.base, words.base + (uint64_t)rt->layout.thread.size);
+	}
+	for (size_t i = 0; i < rt->interp_count; i++) {
+		struct words words = {.builder = builder, .kind = CA_ROOT_INTERPRETER, .each = true,
+				      .name = "interpreter state", .base = rt->interps[i].address};
+
+		take_words(&words, words.base, words.base + (uint64_t)rt->layout.interp.size);
+	}
+	for (size_t i = 0; i < rt->image->module_count; i++)
+		take_module(builder, &rt->image->modules[i]);
+}
