@@ -25,6 +25,9 @@ extern const struct ca_kind ca_kind_plain;
 /* The kind that a type begins itself (not by inheritance), or NULL. name may be NULL: unreadable. */
 const struct ca_kind *ca_kind_of(uint64_t flags, bool is_heap, const char *name);
 
+/* A type of a C extension has its module's name before a dot (stdlib_modules.c). */
+bool ca_is_stdlib_type(const char *tp_name);
+
 #define CA_KIND_TRAVERSE(kind)                                                                   \
 	void ca_##kind##_traverse(struct ca_reader *, const struct ca_object *, struct ca_visitor *)
 #define CA_KIND_FUNCTIONS(kind)                                                                   \

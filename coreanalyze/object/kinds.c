@@ -213,11 +213,34 @@ void ca_visit_keys(struct ca_reader *reader, struct ca_visitor *v, const struct 
 static void visit_managed(struct ca_reader *reader, const struct ca_object *object,
 			  struct ca_visitor *v);
 
+static void traverse_learnt(const struct ca_object *object, struct ca_visitor *v)
+{
+	const struct ca_learnt *learnt = object->type->learnt;
+	struct ca_refs refs = {.count = 1, .stride = 8, .held = CA_HELD_GC};
+	const uint64_t *list;
+
+	for (uint32_t i = 0; i < learnt->offset_count; i++) {
+		refs.data = object->at + learnt->offsets[i];
+		if (learnt->offsets[i] + 8u <= object->readable)
+			v->refs(v, &refs);
+	}
+	list = learnt->constant ? NULL : ca_map_find(&learnt->lists, object->address);
+	if (!list)
+		return;
+	refs.data = (const uint8_t *)(learnt->refs + (*list >> 32));
+	refs.count = (uint32_t)*list;
+	v->refs(v, &refs);
+}
+
 void ca_object_traverse(struct ca_reader *reader, const struct ca_object *object,
 			struct ca_visitor *visitor)
 {
 	const struct ca_type *type = object->type;
 
+	if (type->learnt) {
+		traverse_learnt(object, visitor);
+		return;
+	}
 	type->kind->traverse(reader, object, visitor);
 	if (type->basicsize > type->kind_end && type->kind != &ca_kind_plain)
 		ca_visit_words(object, visitor, type->kind_end, type->basicsize);

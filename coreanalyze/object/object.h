@@ -34,7 +34,21 @@ enum {
 	CA_TPFLAGS_TYPE_SUBCLASS = 1u << 31,
 };
 
-/* A type as its instances need it. Immutable once made, but for the lazy part. */
+/*
+ * What an untaught type's own tp_traverse visits of its instances (open/learn.c).
+ * Either words at the same offsets in all of them, or a list for each. The
+ * reference to the type itself is not among them.
+ */
+struct ca_learnt {
+	uint16_t *offsets;
+	uint32_t offset_count;
+	struct ca_map lists;  /* an instance's address -> first reference << 32 | their number */
+	ca_addr *refs;
+	bool constant;        /* offsets tell it, not lists */
+	bool visits_type;
+};
+
+/* A type as its instances need it. Immutable once made, but for what was learnt of it. */
 struct ca_type {
 	ca_addr address;
 	uint64_t flags;
@@ -50,6 +64,8 @@ struct ca_type {
 	bool is_meta;            /* instances are types: static ones have no head (tp_is_gc) */
 	bool managed_dict;
 	bool opaque;             /* of a module of C: instances may own memory that no kind tells of */
+	bool untaught;           /* of a C extension, or derived from one, and of no kind of ours */
+	struct ca_learnt *learnt; /* of a type of no kind of ours; NULL: nothing */
 	uint32_t index;          /* in the registry, in order of discovery */
 };
 

@@ -16,10 +16,22 @@ void ca_types_init(struct ca_types *types, const struct ca_runtime *rt)
 	ca_map_add(&types->metatypes, rt->type_type, &fresh);
 }
 
+static void free_learnt(struct ca_learnt *learnt)
+{
+	if (!learnt)
+		return;
+	free(learnt->offsets);
+	free(learnt->refs);
+	ca_map_fini(&learnt->lists);
+	free(learnt);
+}
+
 void ca_types_fini(struct ca_types *types)
 {
-	for (size_t i = 0; i < types->count; i++)
+	for (size_t i = 0; i < types->count; i++) {
+		free_learnt(types->items[i]->learnt);
 		free(types->items[i]);
+	}
 	free(types->items);
 	ca_map_fini(&types->by_address);
 	ca_map_fini(&types->metatypes);
@@ -127,6 +139,7 @@ static void find_kind(const struct ca_reader *reader, struct ca_type *type)
 			named = !is_python_class(reader, at, text);
 
 		type->opaque |= named && is_opaque(text);
+		type->untaught |= named && !ca_is_stdlib_type(text);
 
 		const struct ca_kind *kind = ca_kind_of(flags, heap, named ? text : NULL);
 
@@ -134,6 +147,7 @@ static void find_kind(const struct ca_reader *reader, struct ca_type *type)
 			type->kind = kind;
 			type->kind_owner = at;
 			type->kind_end = (uint32_t)ca_load_u64(bytes + layout->type.tp_basicsize);
+			type->untaught = false;
 			if (kind->name) { /* tells of all memory but a module's state's */
 				type->opaque = strcmp(kind->name, "module") == 0;
 				return;

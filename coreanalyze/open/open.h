@@ -125,6 +125,16 @@ static inline uint64_t ca_node_owned(const struct ca_objects *objects, ca_node n
 	return bytes != UINT32_MAX ? bytes : *ca_map_find(&objects->large_owned, node);
 }
 
+/* ---- types of no kind of ours (learn.c) ------------------------------------ */
+
+/*
+ * Runs the tp_traverse of each type that is not taught on its instances: on a sample, and where
+ * that does not show the same words in all, on every one. From then on ca_object_traverse() tells
+ * their references exactly. Once for a heap; not while another thread traverses. What could not
+ * be learnt is a warning, and traversed by its words as before.
+ */
+void ca_objects_learn(struct ca_objects *objects);
+
 /* ---- the oracle (deep.c) -------------------------------------------------- */
 
 /* How our edges of a type's objects agree with its own tp_traverse, emulated. */
