@@ -18,6 +18,7 @@ import warnings
 import heap_builtin     # noqa: F401 (registers its parts)
 import heap_library     # noqa: F401
 import heap_objects     # noqa: F401
+import heap_programs    # noqa: F401
 import heap_rare        # noqa: F401
 import truth
 from parts import ON_REQUEST, USUAL
