@@ -119,12 +119,12 @@ bool ca_target_object(struct ca_target *target, uint64_t address, struct ca_obje
 		return false;
 	*info = (struct ca_object_info){
 		.address = address,
-		.type = objects->types[objects->type[node]].name,
+		.type = objects->types[ca_node_type(objects, node)].name,
 		.bytes = ca_node_bytes(objects, node),
 		.owned = ca_node_owned(objects, node),
 		.refcount = ca_object_refcount(&objects->rt->layout, object.at),
 		.immortal = ca_object_is_immortal(&objects->rt->layout, object.at),
-		.gc_tracked = objects->flags[node] & CA_NODE_TRACKED,
+		.gc_tracked = ca_node_tracked(objects, node),
 		.value = ca_object_value(target->reader, &object, &target->session->ctx.arena),
 	};
 	return true;

@@ -20,7 +20,7 @@ static void add_node(void *arg, size_t interp, ca_node node, enum ca_gc_place pl
 	sum->objects++;
 	sum->bytes += ca_node_bytes(job->objects, node);
 	sum->owned += ca_node_owned(job->objects, node);
-	job->listed += job->objects->flags[node] & CA_NODE_TRACKED;
+	job->listed += ca_node_tracked(job->objects, node);
 }
 
 void ca_gc_report_build(struct ca_objects *objects, struct ca_gc_report *report)
@@ -31,7 +31,7 @@ void ca_gc_report_build(struct ca_objects *objects, struct ca_gc_report *report)
 	job.interps = ca_alloc((objects->rt->interp_count + 1) * sizeof(*job.interps));
 	report->places = ca_objects_places(objects, add_node, &job);
 	for (ca_node node = 1; node <= objects->count; node++)
-		tracked += objects->flags[node] & CA_NODE_TRACKED;
+		tracked += ca_node_tracked(objects, node);
 	report->interps = job.interps;
 	report->unlisted = tracked - job.listed;
 }

@@ -22,12 +22,12 @@ static void sum_range(void *arg, unsigned worker, size_t begin, size_t end)
 
 	for (size_t i = begin; i < end; i++) {
 		ca_node node = (ca_node)i + 1;
-		struct ca_type_total *total = &by_type[objects->type[node]];
+		struct ca_type_total *total = &by_type[ca_node_type(objects, node)];
 
 		total->count++;
 		total->bytes += ca_node_bytes(objects, node);
 		total->owned += ca_node_owned(objects, node);
-		total->gc_tracked += objects->flags[node] & CA_NODE_TRACKED;
+		total->gc_tracked += ca_node_tracked(objects, node);
 	}
 }
 

@@ -57,7 +57,7 @@ void ca_verify_build(const struct ca_graph *graph, struct ca_verify *verify)
 		verify->excess[i].name = verify->deficit[i].name = objects->types[i].name;
 	for (size_t i = 0; i < graph->audit.count; i++) {
 		const struct ca_mismatch *item = &graph->audit.items[i];
-		uint32_t type = objects->type[item->node];
+		uint32_t type = ca_node_type(objects, item->node);
 
 		add(&verify->excess[type], objects->types[type].name, item->excess);
 		add(&verify->deficit[type], objects->types[type].name, item->deficit);

@@ -95,7 +95,7 @@ static size_t count_types(const struct ca_objects *objects, const ca_node *nodes
 	for (uint32_t t = 0; t < objects->type_count; t++)
 		by_type[t] = (struct counted){.name = objects->types[t].name};
 	for (size_t i = 0; i < count; i++) {
-		struct counted *row = &by_type[objects->type[nodes[i]]];
+		struct counted *row = &by_type[ca_node_type(objects, nodes[i])];
 
 		row->count++;
 		row->bytes += ca_node_bytes(objects, nodes[i]) + ca_node_owned(objects, nodes[i]);
@@ -145,7 +145,7 @@ static void put_callbacks(const struct show *show)
 	ca_list_begin(show->w, "callbacks");
 	for (size_t i = 0; i < count; i++) {
 		struct ca_object object;
-		const char *type = objects->types[objects->type[nodes[i]]].name, *value = NULL;
+		const char *type = objects->types[ca_node_type(objects, nodes[i])].name, *value = NULL;
 
 		if (strcmp(type, "builtins.function") == 0 &&
 		    ca_object_read(reader, ca_objects_address(objects, nodes[i]), &object))

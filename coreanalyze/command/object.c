@@ -42,13 +42,13 @@ static void put_object(struct show *show, ca_addr address)
 		return;
 	}
 
-	const char *type = objects->types[objects->type[node]].name;
+	const char *type = objects->types[ca_node_type(objects, node)].name;
 	const char *value = !show->request->redact || value_is_name(&object, type)
 				    ? ca_object_value(show->reader, &object, &scratch)
 				    : NULL;
 	uint64_t refcount = ca_object_refcount(&objects->rt->layout, object.at);
 	bool immortal = ca_object_is_immortal(&objects->rt->layout, object.at);
-	bool tracked = objects->flags[node] & CA_NODE_TRACKED;
+	bool tracked = ca_node_tracked(objects, node);
 
 	ca_object_begin(show->w, NULL);
 	ca_put_addr(show->w, "address", address);

@@ -124,7 +124,7 @@ static void put_excess(struct ca_writer *w, const struct ca_request *request,
 	ca_table_begin(w, "excess", columns, CA_COUNT(columns));
 	for (size_t i = 0; i < shown; i++) {
 		ca_cell_addr(w, ca_objects_address(objects, order[i]->node));
-		ca_cell_text(w, objects->types[objects->type[order[i]->node]].name);
+		ca_cell_text(w, objects->types[ca_node_type(objects, order[i]->node)].name);
 		ca_cell_uint(w, order[i]->excess);
 		ca_row_end(w);
 	}

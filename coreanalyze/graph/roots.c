@@ -130,7 +130,7 @@ static void add_statics(struct ca_builder *builder, bool types)
 			continue;
 		ca_cursor_seek(&cursor, objects, first);
 		for (; cursor.node && cursor.address < module->data_end; ca_cursor_next(&cursor))
-			if (objects->types[objects->type[cursor.node]].type->is_meta == types)
+			if (objects->types[ca_node_type(objects, cursor.node)].type->is_meta == types)
 				ca_root_add(builder, cursor.node);
 	}
 }

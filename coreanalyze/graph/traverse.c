@@ -155,7 +155,7 @@ static void trace_range(void *arg, unsigned worker, size_t begin, size_t end)
 		if (__atomic_load_n(&builder->edge_count, __ATOMIC_RELAXED) + before > builder->edge_limit)
 			break;
 		trace_object(&tracer, &builder->readers[worker], cursor.node, cursor.address,
-			     is_function(&objects->types[objects->type[cursor.node]]));
+			     is_function(&objects->types[ca_node_type(objects, cursor.node)]));
 		builder->graph->first[cursor.node] = span->count - before;
 	}
 	__atomic_fetch_add(&builder->edge_count, span->count, __ATOMIC_RELAXED);
@@ -181,7 +181,7 @@ static void mark_program(struct ca_builder *builder)
 	for (ca_node node = 1; node <= objects->count && ca_has(md_dict); node++) {
 		uint64_t dict = 0;
 
-		if (!is_module[objects->type[node]])
+		if (!is_module[ca_node_type(objects, node)])
 			continue;
 		ca_set_bit(builder->program, node);
 		ca_image_u64(objects->image, ca_objects_address(objects, node) + (uint64_t)md_dict, &dict);

@@ -42,7 +42,7 @@ struct ca_instances *ca_instances_choose(const struct ca_objects *objects, uint3
 	struct ca_cursor cursor;
 
 	for (uint32_t node = 1; node <= objects->count; node++)
-		all[objects->type[node]].seen++;
+		all[ca_node_type(objects, node)].seen++;
 	for (uint32_t i = 0; i < objects->type_count; i++) {
 		const struct ca_type *type = objects->types[i].type;
 
@@ -54,7 +54,7 @@ struct ca_instances *ca_instances_choose(const struct ca_objects *objects, uint3
 		all[i].seen = 0;
 	}
 	for (ca_cursor_init(&cursor, objects); cursor.node; ca_cursor_next(&cursor)) {
-		struct ca_instances *of = &all[objects->type[cursor.node]];
+		struct ca_instances *of = &all[ca_node_type(objects, cursor.node)];
 
 		if (of->function && is_collectors(objects, cursor.address, of) &&
 		    of->seen++ % of->step == 0 && of->addresses.count < of->most)

@@ -111,6 +111,17 @@ void ca_cursor_init(struct ca_cursor *cursor, const struct ca_objects *objects);
 void ca_cursor_seek(struct ca_cursor *cursor, const struct ca_objects *objects, ca_node node);
 void ca_cursor_next(struct ca_cursor *cursor);
 
+/* Of a node: how it is stored is nobody's business but open's. */
+static inline uint32_t ca_node_type(const struct ca_objects *objects, ca_node node)
+{
+	return objects->type[node];
+}
+
+static inline bool ca_node_tracked(const struct ca_objects *objects, ca_node node)
+{
+	return objects->flags[node] & CA_NODE_TRACKED;
+}
+
 static inline uint64_t ca_node_bytes(const struct ca_objects *objects, ca_node node)
 {
 	uint32_t bytes = objects->bytes[node];

@@ -205,7 +205,7 @@ static void ask_object(struct answer *answer, struct ca_reader *reader, ca_addr 
 
 		must(ca_objects_address(objects, node) == address, "a node's address finds it");
 		check_text(value ? value : "");
-		check_text(objects->types[objects->type[node]].name);
+		check_text(objects->types[ca_node_type(objects, node)].name);
 		ca_object_refcount(&answer->rt->layout, object.at);
 		ca_object_is_immortal(&answer->rt->layout, object.at);
 	}

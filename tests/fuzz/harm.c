@@ -285,12 +285,12 @@ static void sort_by_type(struct harm *harm)
 	harm->by_type = ca_alloc((objects->count + 1) * sizeof(*harm->by_type));
 	harm->type_start = ca_alloc((objects->type_count + 1) * sizeof(*harm->type_start));
 	for (ca_node node = 1; node <= objects->count; node++)
-		harm->type_start[objects->type[node] + 1]++;
+		harm->type_start[ca_node_type(objects, node) + 1]++;
 	for (uint32_t i = 0; i < objects->type_count; i++)
 		harm->type_start[i + 1] += harm->type_start[i];
 	memcpy(next, harm->type_start, objects->type_count * sizeof(*next));
 	for (ca_node node = 1; node <= objects->count; node++)
-		harm->by_type[next[objects->type[node]]++] = node;
+		harm->by_type[next[ca_node_type(objects, node)]++] = node;
 	free(next);
 }
 
