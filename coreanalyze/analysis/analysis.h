@@ -84,4 +84,69 @@ struct ca_verify {
 void ca_verify_build(const struct ca_graph *graph, struct ca_verify *verify);
 void ca_verify_fini(struct ca_verify *verify);
 
+/* ---- cycles.c, shapes.c: reference cycles ---------------------------------- */
+
+/*
+ * A strongly connected component of more than one object, or of one that refers
+ * to itself. Types are rows of ca_type_totals; in a graph by hand all are 0.
+ */
+struct ca_cycle {
+	uint64_t first;      /* its members: cycles->members[first] on, ascending */
+	uint32_t objects;
+	uint32_t finalizers; /* members whose type has one */
+	uint32_t pending;    /* of them: it has not run yet */
+	uint32_t shape;
+	uint64_t bytes, owned;
+	bool unreachable;    /* the collector would find it */
+	bool kept;           /* and keep it for a tp_del */
+};
+
+/* Cycles with the same types that refer to each other in the same way, however many of each. */
+struct ca_cycle_shape {
+	uint32_t example;    /* the smallest such cycle */
+	uint64_t count, objects, bytes, owned, finalizers, unreachable;
+};
+
+struct ca_cycles {
+	struct ca_cycle *items; /* biggest first; those that the filter lets through */
+	size_t count, all;      /* all: before it */
+	ca_node *members;
+	struct ca_cycle_shape *shapes; /* biggest first */
+	size_t shape_count;
+	uint64_t objects, bytes, owned, with_finalizers; /* of all */
+	uint64_t program_objects, program_bytes; /* in a component by CA_EDGE_PROGRAM alone */
+	struct ca_components components;         /* of the edges without CA_EDGE_PROGRAM, or of all */
+	struct ca_garbage garbage;
+	uint8_t without;                         /* flags of the edges that were left out */
+};
+
+struct ca_cycle_filter {
+	const char *type;   /* with a member of a type of this name; NULL: any */
+	uint64_t min_bytes; /* bytes and owned together */
+	bool finalizers;    /* with a member that has one */
+	bool unreachable;
+};
+
+/*
+ * facts: of the graph's objects. all_edges: with those of the program's structure.
+ * filter: NULL for all.
+ */
+void ca_cycles_build(struct ca_context *ctx, const struct ca_graph *graph,
+		     const struct ca_gc_facts *facts, bool all_edges,
+		     const struct ca_cycle_filter *filter, struct ca_cycles *cycles);
+void ca_cycles_fini(struct ca_cycles *cycles);
+
+/* ---- loop.c: one way around a cycle ------------------------------------------ */
+
+struct ca_loop_step {
+	ca_node node;
+	uint64_t edge; /* number among its edges: leads to the next step, the last one's to the first */
+};
+/*
+ * The shortest way around from the cycle's most telling member: one of a class
+ * where there is one. Returns the number of steps, at least 1; to be freed.
+ */
+size_t ca_cycle_loop(const struct ca_graph *graph, const struct ca_cycles *cycles,
+		     const struct ca_cycle *cycle, struct ca_loop_step **steps);
+
 #endif

@@ -143,6 +143,31 @@ void ca_components_build(const struct ca_graph *graph, uint8_t without,
 			 struct ca_components *components);
 void ca_components_fini(struct ca_components *components);
 
+/* ---- garbage (garbage.c) -------------------------------------------------- */
+
+enum ca_garbage_state {
+	CA_GARBAGE_NONE,  /* alive, or the collector does not watch it */
+	CA_GARBAGE_FREED, /* a full collection finds it */
+	CA_GARBAGE_KEPT,  /* finds it, and keeps it for a tp_del (in gc.garbage, or what that leads to) */
+};
+
+/*
+ * What gc.collect() would find at this moment, as it does itself (Python/gc.c:
+ * deduce_unreachable()): of each watched object's reference count those of watched
+ * objects are subtracted; what has some left is alive, and all that it leads to.
+ */
+struct ca_garbage {
+	uint8_t *state;       /* enum ca_garbage_state: [object_count + 1] */
+	uint64_t objects;     /* freed or kept */
+	uint64_t kept;
+	uint64_t finalizers;  /* of them: with a finalizer that has not run yet */
+	uint64_t overcounted; /* watched, with more references found than are counted: of a damaged heap, or our error */
+};
+/* facts: of the graph's objects. The caller ends it. */
+void ca_garbage_build(struct ca_context *ctx, const struct ca_graph *graph,
+		      const struct ca_gc_facts *facts, struct ca_garbage *garbage);
+void ca_garbage_fini(struct ca_garbage *garbage);
+
 /* ---- dominators (dominators.c) ------------------------------------------ */
 
 /*

@@ -135,6 +135,24 @@ ca_addr ca_type_dict(const struct ca_reader *reader, ca_addr type);
 /* A str-keyed dict's value; 0 when absent. */
 ca_addr ca_dict_get(const struct ca_reader *reader, ca_addr dict, const char *key);
 
+/* ---- finalizers (finalizer.c) ------------------------------------------- */
+
+enum ca_finalizer {
+	CA_FINALIZER_NONE,
+	CA_FINALIZER_PYTHON, /* __del__ in a class, own or inherited */
+	CA_FINALIZER_C,      /* tp_finalize: of files, generators, tasks */
+	CA_FINALIZER_LEGACY, /* tp_del: the collector keeps its cycles for ever, in gc.garbage */
+};
+/* What a type's instances run before they go. */
+struct ca_finalizing {
+	enum ca_finalizer kind;
+	/* Of the class in the order of bases that has the __del__; NULL unless Python's. Escaped. */
+	const char *owner, *file;
+	uint32_t line;
+};
+void ca_type_finalizing(struct ca_reader *reader, const struct ca_type *type,
+			struct ca_arena *arena, struct ca_finalizing *finalizing);
+
 /* An object whose head is readable. */
 struct ca_object {
 	ca_addr address;
@@ -245,6 +263,19 @@ static inline bool ca_object_tracked(const struct ca_object *object)
 	memcpy(&next, object->at - 16, sizeof(next));
 	return next != 0;
 }
+
+/*
+ * Its finalizer has run once already (pycore_gc.h: _PyGC_PREV_MASK_FINALIZED, which
+ * an object keeps in a collection too).
+ */
+static inline bool ca_object_finalized(const struct ca_object *object)
+{
+	return object->type->gc && object->pre && (ca_load_u64(object->at - 8) & 1);
+}
+/* The first weak reference to it; 0 none. */
+ca_addr ca_object_weakrefs(struct ca_reader *reader, const struct ca_object *object);
+/* What a weak reference points at (0: gone), and its callback (0: none). */
+bool ca_weakref_read(struct ca_reader *reader, ca_addr weakref, ca_addr *object, ca_addr *callback);
 
 /*
  * The collector's links are those of an object: in a list, the next one points

@@ -91,6 +91,31 @@ enum ca_gc_place {
 uint8_t *ca_objects_places(struct ca_objects *objects,
 			   void (*each)(void *arg, size_t interp, ca_node node, enum ca_gc_place place),
 			   void *arg);
+/* What the collector goes by when it tells garbage, and what it does with it (counts.c). */
+enum {
+	CA_GC_FINALIZED = 1,   /* its finalizer has run already */
+	CA_GC_WEAKLY_HELD = 2, /* weak references point at it */
+	CA_GC_FINALIZER = 4,   /* its type has a finalizer */
+	CA_GC_LEGACY = 8,      /* its type has a tp_del */
+	CA_GC_WATCHED = 16,    /* a full collection looks at it: tracked, not frozen, not immortal */
+};
+struct ca_gc_facts {
+	uint32_t *refcount; /* [count + 1]; UINT32_MAX: immortal, or so many or more */
+	uint8_t *bits;      /* [count + 1]: of what the collector tracks */
+	uint8_t *finalizer; /* [type_count]: enum ca_finalizer */
+};
+/* places: ca_objects_places()'s. */
+void ca_gc_facts_build(struct ca_objects *objects, const uint8_t *places,
+		       struct ca_gc_facts *facts);
+void ca_gc_facts_fini(struct ca_gc_facts *facts);
+
+/* A weak reference: to an object (0: it is gone), with a callback (0: none). */
+struct ca_weakref {
+	ca_node node, to, callback;
+};
+/* All that point at something, by node; to be freed. */
+struct ca_weakref *ca_objects_weakrefs(struct ca_objects *objects, size_t *count);
+
 /*
  * The nodes of what an object refers to, in order of traversal, at most
  * `limit`; to be freed. None where it is no object.
