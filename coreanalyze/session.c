@@ -61,6 +61,7 @@ struct ca_error *ca_session_graph(struct ca_session *session)
 
 	if (err || session->graph)
 		return err;
+	ca_objects_learn(session->objects);
 	return blame_damage(session, ca_graph_build(&session->ctx, session->objects, &session->graph));
 }
 

@@ -6,9 +6,11 @@
 
 #include "command.h"
 
-enum { KEY_MIN_EXPLAINED = 300, TEXT_ROWS = 15, EXCESS_ROWS = 100, TEXT_EXCESS_ROWS = 10 };
+enum { KEY_MIN_EXPLAINED = 300, KEY_DEEP, TEXT_ROWS = 15, EXCESS_ROWS = 100, TEXT_EXCESS_ROWS = 10, DEEP_SAMPLES = 100 };
 
 struct own {
+	bool deep;
+	unsigned samples; /* of each type; 0: all */
 	bool guarded;
 	double least; /* percent */
 };
@@ -16,14 +18,30 @@ struct own {
 static const struct argp_option options[] = {
 	{"min-explained", KEY_MIN_EXPLAINED, "PERCENT", 0,
 	 "exit with 1 when fewer of the reference counts are explained", 1},
+	{"deep", KEY_DEEP, "SAMPLES", OPTION_ARG_OPTIONAL,
+	 "run each type's own tp_traverse, emulated, on so many of its objects (100; 0: all)", 1},
 	{0},
 };
+
+static error_t parse_deep(struct own *own, const char *arg, struct argp_state *state)
+{
+	char *end = NULL;
+	unsigned long samples = arg ? strtoul(arg, &end, 10) : DEEP_SAMPLES;
+
+	if (arg && (*arg < '0' || *arg > '9' || *end || samples > UINT32_MAX))
+		ca_bad_usage(state, "--deep: '%s' is no number of objects", arg);
+	own->deep = true;
+	own->samples = (unsigned)samples;
+	return 0;
+}
 
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
 	struct own *own = ca_parsed_request(state)->own;
 	char *end;
 
+	if (key == KEY_DEEP)
+		return parse_deep(own, arg, state);
 	if (key != KEY_MIN_EXPLAINED)
 		return ARGP_ERR_UNKNOWN;
 	errno = 0;
@@ -146,6 +164,53 @@ static void put_guard(struct ca_writer *w, const struct own *own, const struct c
 	*status = CA_GUARD;
 }
 
+static void put_deep_row(struct ca_writer *w, const struct ca_deep_row *row)
+{
+	ca_cell_text(w, row->type->name);
+	ca_cell_uint(w, row->objects);
+	ca_cell_uint(w, row->equal);
+	ca_cell_uint(w, row->missing);
+	ca_cell_uint(w, row->more);
+	ca_cell_uint(w, row->not_emulated);
+	ca_cell_text(w, row->not_emulated ? ca_emulated_name(row->why) : NULL);
+	if (row->different)
+		ca_cell_addr(w, row->different);
+	else
+		ca_cell_text(w, NULL);
+	ca_row_end(w);
+}
+
+/* Only the types that are not equal throughout make a row of text. */
+static void put_deep(struct ca_writer *w, const struct ca_request *request,
+		     struct ca_objects *objects, const struct own *own)
+{
+	static const struct ca_column columns[] = {
+		{"type", "TYPE", CA_CELL_TEXT},		  {"objects", "OBJECTS", CA_CELL_COUNT},
+		{"equal", "EQUAL", CA_CELL_COUNT},	  {"missing", "MISSING", CA_CELL_COUNT},
+		{"more", "MORE", CA_CELL_COUNT},	  {"not_emulated", "NOT RUN", CA_CELL_COUNT},
+		{"why", "WHY", CA_CELL_TEXT},		  {"different", "FIRST", CA_CELL_ADDR},
+	};
+	struct ca_deep deep;
+	uint64_t run;
+
+	ca_deep_build(objects, own->samples, &deep);
+	run = deep.sum.objects - deep.sum.not_emulated;
+	ca_object_begin(w, "deep");
+	ca_put_uint(w, "objects", deep.sum.objects);
+	ca_put_uint(w, "equal", deep.sum.equal);
+	ca_put_uint(w, "not_emulated", deep.sum.not_emulated);
+	ca_title(w, "Emulation");
+	ca_line(w, "%.3f %% of %s objects refer to what their type's own tp_traverse visits",
+		percent(deep.sum.equal, run), ca_grouped(run).text);
+	ca_table_begin(w, "types", columns, CA_COUNT(columns));
+	for (size_t i = 0; i < deep.count; i++)
+		if (request->form != CA_FORM_TEXT || deep.rows[i].equal != deep.rows[i].objects)
+			put_deep_row(w, &deep.rows[i]);
+	ca_table_end(w, 0);
+	ca_object_end(w);
+	ca_deep_fini(&deep);
+}
+
 static struct ca_error *show_verify(struct ca_request *request, struct ca_session *session,
 				    enum ca_status *status)
 {
@@ -161,6 +226,8 @@ static struct ca_error *show_verify(struct ca_request *request, struct ca_sessio
 		ca_grouped(edges).text, ca_grouped(graph->root_count).text);
 	put_refcounts(w, request, graph);
 	put_excess(w, request, graph);
+	if (((const struct own *)request->own)->deep)
+		put_deep(w, request, session->objects, request->own);
 	ca_put_trust(w, session->objects);
 	put_guard(w, request->own, graph, status);
 	return ca_end_document(w, session, NULL);
@@ -188,7 +255,9 @@ const struct ca_command ca_command_verify = {
 	.help = "Compares the references that were found to each object with the reference count "
 		"that CPython keeps of it.\n\n"
 		"Excess: the count is higher than what was found: C code holds the object, or has "
-		"leaked it. Words of modules' static data count only where a reference is missing.\n\n"
+		"leaked it. Words of modules' static data count only where a reference is missing.\n"
+		"--deep runs each type's own tp_traverse in an emulator, locked in a process of its own, "
+		"and compares what it visits with the references that were read.\n\n"
 		"Example: coreanalyze verify core.1234 --min-explained 99.9",
 	.options = options,
 	.parse = parse,

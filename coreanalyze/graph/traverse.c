@@ -85,7 +85,7 @@ static void visit_type(struct tracer *tracer, const struct ca_object *object)
 		return;
 	reserve(tracer->span, 1);
 	append(tracer, ca_objects_find(tracer->builder->objects, type->address),
-	       CA_EDGE_STRONG | CA_EDGE_PROGRAM | (type->gc ? CA_EDGE_GC : 0));
+	       CA_EDGE_STRONG | CA_EDGE_PROGRAM | (ca_type_is_visited(type) ? CA_EDGE_GC : 0));
 }
 
 /* A function's globals and builtins are the program's, whether a module has them or not. */

@@ -69,6 +69,12 @@ struct ca_type {
 	uint32_t index;          /* in the registry, in order of discovery */
 };
 
+/* Does tp_traverse of its instances visit the type itself? */
+static inline bool ca_type_is_visited(const struct ca_type *type)
+{
+	return type->learnt ? type->learnt->visits_type : type->gc && type->flags & CA_TPFLAGS_HEAPTYPE;
+}
+
 /* More are no program's: what is beyond is no type to us. */
 enum { CA_MAX_TYPES = (1 << 24) - 1 };
 

@@ -75,6 +75,8 @@ static void compare(void *arg, size_t index, enum ca_emulated how, const ca_addr
 	}
 	c->ours.count = c->theirs.count = 0;
 	ca_object_traverse(c->reader, &object, &c->visitor);
+	if (ca_type_is_visited(object.type))
+		ca_words_add(&c->ours, object.type->address);
 	for (size_t i = 0; i < count; i++)
 		ca_words_add(&c->theirs, refs[i]);
 	ca_words_sort(&c->ours);
