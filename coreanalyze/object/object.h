@@ -253,6 +253,15 @@ void ca_object_traverse(struct ca_reader *reader, const struct ca_object *object
 /* True when the type or a base of it is of the kind that kinds.c calls so: "module". */
 bool ca_type_is(const struct ca_type *type, const char *kind);
 
+/*
+ * The line of the instruction `offset` bytes into the code, its first line where
+ * no table tells (and for an offset below 0); 0 when there is no code object.
+ */
+int ca_code_line(struct ca_reader *reader, ca_addr code, uint64_t offset);
+/* "f() at app.py:12", "<module> at app.py:12": escaped, in the arena; NULL: no code object. */
+const char *ca_code_place(struct ca_reader *reader, ca_addr code, int line,
+			  struct ca_arena *arena);
+
 /* Reference count as the object records it (what sys.getrefcount gives, but for its own). */
 uint64_t ca_object_refcount(const struct ca_layout *layout, const uint8_t *at);
 /* The release has immortal objects, and this is one: its count says nothing. */
