@@ -4,6 +4,7 @@
 
 #include "command.h"
 
+extern const struct ca_command ca_command_capture;
 extern const struct ca_command ca_command_diff;
 extern const struct ca_command ca_command_gc;
 extern const struct ca_command ca_command_info;
@@ -19,6 +20,7 @@ const struct ca_command *const ca_commands[] = {
 	&ca_command_object,
 	&ca_command_gc,
 	&ca_command_verify,
+	&ca_command_capture,
 };
 const size_t ca_command_count = CA_COUNT(ca_commands);
 

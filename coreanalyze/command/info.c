@@ -215,7 +215,7 @@ static void put_summary(struct ca_writer *w, const struct ca_session *session)
 	ca_escape(exe, sizeof(exe), image->exe, strlen(image->exe));
 	ca_format_size(size, sizeof(size), image->core_bytes);
 	ca_title(w, "CPython %s, %s, process %d (%s)", session->rt->version, image->arch, image->pid, exe);
-	ca_line(w, "%s: %s, %zu mappings, %zu threads, %s", image->pause_ns ? "copied" : "core", size,
+	ca_line(w, "%s: %s, %zu mappings, %zu threads, %s", image->live ? "copied" : "core", size,
 		image->mapping_count, image->lwp_count, image->complete ? "complete" : "incomplete");
 	if (image->pause_ns) {
 		ca_put_real(w, "pause_seconds", (double)image->pause_ns / 1e9);

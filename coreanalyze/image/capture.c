@@ -158,6 +158,7 @@ static struct ca_error *try_once(struct ca_capture *c, bool *grown)
 	/* One that was killed after the copy was made does not matter. */
 	ca_stop_release(&stop);
 	c->image->pause_ns = now_ns() - began;
+	c->image->taken = time(NULL);
 	return err;
 }
 

@@ -62,6 +62,11 @@ struct ca_lwp {
 	int32_t lwp;
 	uint64_t ip, sp, fs_base;
 	int32_t signal;           /* pr_cursig; 0: none */
+	/* Of a living process: all registers, as ptrace gives them; else NULL. */
+	const void *registers;    /* struct user_regs_struct */
+	const void *fp_registers; /* struct user_fpregs_struct */
+	const void *xstate;       /* NT_X86_XSTATE */
+	size_t xstate_bytes;      /* 0: none */
 };
 
 enum ca_elf_class { CA_ELF32 = 1, CA_ELF64 = 2 };
@@ -83,7 +88,9 @@ struct ca_image {
 	const char *arch;          /* libbfd's printable name, "i386:x86-64" -> "x86_64" */
 	bool complete;             /* nothing is missing of what the dump meant to hold */
 	uint64_t core_bytes;       /* size of the core file, unpacked; of a process, what was copied */
-	uint64_t pause_ns;         /* how long the process stood still for it; 0 for a core */
+	bool live;                 /* of a process, not of a core */
+	uint64_t pause_ns;         /* how long the process stood still for it; 0: not told */
+	int64_t taken;             /* when: seconds since 1970; 0: not told */
 	struct ca_image_private *priv;
 };
 
@@ -118,6 +125,15 @@ struct ca_error *ca_image_open_core(struct ca_context *ctx, const char *path,
 struct ca_image *ca_image_from_buffers(struct ca_context *ctx, const struct ca_segment *segments,
 				       size_t count);
 void ca_image_close(struct ca_image *image);
+
+/*
+ * Writes the image of a living process as an ELF core to fd, which begins empty:
+ * its private and writable memory, the headers of its mapped ELF files, all
+ * threads' registers. gdb and the analysis find in it what they find in gcore's.
+ * compress: as zstd, else with holes where pages are zero. *bytes is the core's
+ * size, unpacked. False: errno.
+ */
+bool ca_image_write_core(const struct ca_image *image, int fd, bool compress, uint64_t *bytes);
 
 /*
  * A pointer to len bytes at addr, or NULL when any of them is unknown or they

@@ -87,6 +87,10 @@ struct ca_note {
 bool ca_note_next(struct ca_bytes bytes, uint64_t align, uint64_t *offset, struct ca_note *note);
 bool ca_note_is(const struct ca_note *note, const char *owner, uint32_t type);
 
+/* Our own note, in cores that we write: how it was made, lines of KEY=VALUE. */
+#define CA_NOTE_OWNER "coreanalyze"
+enum { CA_NOTE_CAPTURE = 1 };
+
 /* ---- files (files.c) -------------------------------------------------- */
 
 struct ca_file {

@@ -227,6 +227,7 @@ static void describe(struct ca_capture *c)
 	struct ca_image *image = c->image;
 
 	find_root(c, &options);
+	image->live = true;
 	image->pid = c->pid;
 	image->core_bytes = c->plan.bytes;
 	build(c);

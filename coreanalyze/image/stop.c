@@ -231,11 +231,41 @@ struct ca_error *ca_stop_all(struct ca_stop *stop)
 	return alive(stop) ? NULL : ca_process_refuse("", "it ended");
 }
 
+/* A set of registers, kept as long as the image; NULL: there is none. */
+static const void *read_set(struct ca_image *image, int32_t lwp, uintptr_t set, size_t *bytes)
+{
+	enum { MAX_BYTES = 64 * 1024 }; /* AMX has 8 KiB */
+	uint8_t buffer[MAX_BYTES];
+	struct iovec room = { buffer, sizeof(buffer) };
+	void *kept;
+
+	*bytes = 0;
+	if (ptrace(PTRACE_GETREGSET, lwp, set, &room) || room.iov_len == 0)
+		return NULL;
+	kept = ca_arena_alloc(&image->ctx->arena, room.iov_len);
+	memcpy(kept, buffer, room.iov_len);
+	*bytes = room.iov_len;
+	return kept;
+}
+
+static void read_sets(struct ca_image *image, struct ca_lwp *lwp)
+{
+	size_t bytes;
+
+	lwp->registers = read_set(image, lwp->lwp, NT_PRSTATUS, &bytes);
+	if (bytes != sizeof(struct user_regs_struct))
+		lwp->registers = NULL;
+	lwp->fp_registers = read_set(image, lwp->lwp, NT_PRFPREG, &bytes);
+	if (bytes != sizeof(struct user_fpregs_struct))
+		lwp->fp_registers = NULL;
+	lwp->xstate = read_set(image, lwp->lwp, NT_X86_XSTATE, &lwp->xstate_bytes);
+}
+
 struct ca_error *ca_stop_registers(const struct ca_stop *stop, struct ca_image *image)
 {
 	image->lwps = ca_alloc(stop->count * sizeof(*image->lwps));
 	for (size_t i = 0; i < stop->count; i++) {
-		struct user_regs_struct regs;
+		struct user_regs_struct regs = { 0 };
 		struct iovec room = { &regs, sizeof(regs) };
 		int32_t lwp = stop->threads[i].lwp;
 
@@ -255,6 +285,7 @@ struct ca_error *ca_stop_registers(const struct ca_stop *stop, struct ca_image *
 			.fs_base = regs.fs_base,
 			.signal = stop->threads[i].signal,
 		};
+		read_sets(image, &image->lwps[to]);
 	}
 	return NULL;
 }
