@@ -68,6 +68,14 @@ static void take_words(struct words *words, ca_addr start, ca_addr end)
 	}
 }
 
+void ca_graph_fill_words(struct ca_builder *builder, enum ca_root_kind kind, const char *name,
+			 ca_addr start, ca_addr end)
+{
+	struct words words = {.builder = builder, .kind = kind, .name = name, .base = start};
+
+	take_words(&words, start, end);
+}
+
 static void take_module(struct ca_builder *builder, const struct ca_module *module)
 {
 	const char *slash = strrchr(module->path, '/'), *name = slash ? slash + 1 : module->path;
@@ -82,6 +90,8 @@ void ca_graph_fill(struct ca_builder *builder)
 {
 	const struct ca_runtime *rt = builder->objects->rt;
 
+	for (size_t i = 0; i < rt->thread_count; i++)
+		ca_graph_fill_frames(builder, &rt->threads[i]);
 	for (size_t i = 0; i < rt->thread_count; i++) {
 		struct words words = {.builder = builder, .kind = CA_ROOT_THREAD, .each = true,
 				      .name = "thread state", .base = rt->threads[i].address};

@@ -63,6 +63,8 @@ void ca_graph_find_interned(struct ca_builder *builder);
 void ca_graph_find_roots(struct ca_builder *builder);
 void ca_root_begin(struct ca_builder *builder, enum ca_root_kind kind, const char *name,
 		   ca_addr address);
+/* ", thread 4711": the LWP, where it is known. In the context's arena. */
+const char *ca_thread_suffix(struct ca_builder *builder, const struct ca_thread *thread);
 /* An edge of the root begun last; node 0 is none. */
 void ca_root_add(struct ca_builder *builder, ca_node node);
 /*
@@ -70,6 +72,12 @@ void ca_root_add(struct ca_builder *builder, ca_node node);
  * of which a reference is missing.
  */
 void ca_graph_fill(struct ca_builder *builder);
+/* Of one range of words, which are one root. */
+void ca_graph_fill_words(struct ca_builder *builder, enum ca_root_kind kind, const char *name,
+			 ca_addr start, ca_addr end);
+/* frames.c: the frames of a thread, as roots; what of their words may be references */
+void ca_graph_add_frames(struct ca_builder *builder, const struct ca_thread *thread);
+void ca_graph_fill_frames(struct ca_builder *builder, const struct ca_thread *thread);
 /* audit.c: counts references, fills what is missing, gives the rest to C */
 void ca_graph_audit(struct ca_builder *builder);
 /* Is a reference to the node missing? Then it is no more; of_static: it is a word of static data. */

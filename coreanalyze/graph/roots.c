@@ -65,6 +65,14 @@ static void add_fields(struct ca_builder *builder, enum ca_root_kind kind, ca_ad
 	}
 }
 
+/* ", interpreter 1" where there are several. */
+static const char *of_interpreter(struct ca_builder *builder, const struct ca_interp *interp)
+{
+	if (builder->objects->rt->interp_count == 1)
+		return "";
+	return ca_arena_printf(&builder->ctx->arena, ", interpreter %lld", (long long)interp->id);
+}
+
 static void add_interpreter(struct ca_builder *builder, const struct ca_interp *interp)
 {
 	const struct ca_layout *layout = &builder->objects->rt->layout;
@@ -72,24 +80,111 @@ static void add_interpreter(struct ca_builder *builder, const struct ca_interp *
 		{layout->interp.modules, "modules"},
 		{layout->interp.modules_by_index, "modules_by_index"},
 		{layout->interp.sysdict, "sysdict"},
+		{layout->interp.sysdict_copy, "sysdict_copy"},
 		{layout->interp.builtins, "builtins"},
+		{layout->interp.builtins_copy, "builtins_copy"},
 		{layout->interp.importlib, "importlib"},
+		{layout->interp.import_func, "import_func"},
+		{layout->interp.lazy_import_func, "lazy_import_func"},
+		{layout->interp.lazy_imports_filter, "lazy_imports_filter"},
+		{layout->interp.lazy_modules, "lazy_modules"},
+		{layout->interp.lazy_pending, "lazy_pending_submodules"},
 		{layout->interp.codec_search_path, "codec_search_path"},
 		{layout->interp.codec_search_cache, "codec_search_cache"},
 		{layout->interp.codec_error_registry, "codec_error_registry"},
 		{layout->interp.dict, "dict"},
+		{layout->interp.before_forkers, "before_forkers"},
+		{layout->interp.after_forkers_parent, "after_forkers_parent"},
+		{layout->interp.after_forkers_child, "after_forkers_child"},
+		{layout->interp.pyexitmodule, "pyexitmodule"},
+		{layout->interp.warnings_filters, "warnings.filters"},
+		{layout->interp.warnings_once_registry, "warnings.once_registry"},
+		{layout->interp.warnings_default_action, "warnings.default_action"},
+		{layout->interp.warnings_context, "warnings.context"},
+		{layout->interp.audit_hooks, "audit_hooks"},
+		{layout->interp.errnomap, "errnomap"},
+		{layout->interp.exception_group, "PyExc_ExceptionGroup"},
 	};
 	const struct field lists[] = {
 		{layout->gc.garbage, "gc.garbage"},
 		{layout->gc.callbacks, "gc.callbacks"},
 	};
-	bool alone = builder->objects->rt->interp_count == 1;
-	const char *of = alone ? "" : ca_arena_printf(&builder->ctx->arena, ", interpreter %lld",
-						      (long long)interp->id);
+	const char *of = of_interpreter(builder, interp);
 
 	add_fields(builder, CA_ROOT_INTERPRETER, interp->address, fields, CA_COUNT(fields), of);
 	add_fields(builder, CA_ROOT_INTERPRETER, interp->gc, lists, CA_COUNT(lists), of);
 }
+
+/* `count` words, `stride` bytes apart, that are one root. */
+static void add_words(struct ca_builder *builder, ca_addr start, uint64_t count, uint64_t stride,
+		      const char *name)
+{
+	const struct ca_objects *objects = builder->objects;
+	bool begun = false;
+	uint64_t word;
+
+	for (uint64_t i = 0; i < count; i++) {
+		ca_node node;
+
+		if (!ca_image_u64(objects->image, start + i * stride, &word) || !word)
+			continue;
+		node = ca_objects_find(objects, word);
+		if (node && !begun)
+			ca_root_begin(builder, CA_ROOT_INTERPRETER, name, start);
+		begun |= node != 0;
+		ca_root_add(builder, node);
+	}
+}
+
+/*
+ * Tables of the interpreter: what sys.monitoring is to call; the method cache,
+ * which has a reference to the name alone (Objects/typeobject.c: struct
+ * type_cache_entry, {version, name, value}); the small ints of 3.9 and 3.10.
+ */
+static void add_tables(struct ca_builder *builder, const struct ca_interp *interp)
+{
+	enum { CACHE_ENTRIES = 4096, CACHE_BYTES = 24, CACHE_NAME = 8, CALLABLES = 8 * 17, SMALL_INTS = 262 };
+	const struct ca_layout *layout = &builder->objects->rt->layout;
+	ca_addr at = interp->address;
+
+	if (ca_has(layout->interp.monitoring_callables))
+		add_words(builder, at + (uint64_t)layout->interp.monitoring_callables, CALLABLES, 8,
+			  "sys.monitoring's callbacks");
+	if (ca_has(layout->interp.type_cache))
+		add_words(builder, at + (uint64_t)layout->interp.type_cache + CACHE_NAME, CACHE_ENTRIES,
+			  CACHE_BYTES, "names in the method cache");
+	if (ca_has(layout->interp.small_ints))
+		add_words(builder, at + (uint64_t)layout->interp.small_ints, SMALL_INTS, 8, "small ints");
+}
+
+/*
+ * atexit's callbacks: up to 3.13 an array of pointers to {function, args,
+ * kwargs}, ended by what is no such pointer; then a list.
+ */
+static void add_atexit(struct ca_builder *builder, const struct ca_interp *interp)
+{
+	enum { MOST = 1 << 16, FIELDS = 3 };
+	const struct ca_objects *objects = builder->objects;
+	int32_t field = objects->rt->layout.interp.atexit_callbacks;
+	uint64_t array, callback, function;
+
+	if (!ca_has(field) ||
+	    !ca_image_u64(objects->image, interp->address + (uint64_t)field, &array) || !array)
+		return;
+	if (ca_objects_find(objects, array)) {
+		add_words(builder, interp->address + (uint64_t)field, 1, 8, "atexit callbacks");
+		return;
+	}
+	for (uint64_t i = 0; i < MOST; i++) {
+		if (!ca_image_u64(objects->image, array + i * 8, &callback) || !callback ||
+		    !ca_image_u64(objects->image, callback, &function) ||
+		    !ca_objects_find(objects, function))
+			return;
+		add_words(builder, callback, FIELDS, 8, "atexit callback");
+	}
+}
+
+/* ---- threads --------------------------------------------------------------- */
 
 /* Up to 3.10 the exception being handled is three fields, then one. */
 static void add_thread(struct ca_builder *builder, const struct ca_thread *thread, const char *of)
@@ -107,9 +202,27 @@ static void add_thread(struct ca_builder *builder, const struct ca_thread *threa
 		{layout->thread.async_gen_finalizer, "async_gen_finalizer"},
 		{layout->thread.c_profileobj, "c_profileobj"},
 		{layout->thread.c_traceobj, "c_traceobj"},
+		{layout->thread.on_delete_data, "on_delete_data"},
+		{layout->thread.threading_local_key, "threading_local_key"},
+		{layout->thread.threading_local_sentinel, "threading_local_sentinel"},
+	};
+	const struct field handled[] = {
+		{layout->exc_item.exc_type, "exc_info type"},
+		{layout->exc_item.exc_value, "exc_info"},
+		{layout->exc_item.exc_traceback, "exc_info traceback"},
 	};
 
 	add_fields(builder, CA_ROOT_THREAD, thread->address, fields, CA_COUNT(fields), of);
+	if (ca_has(layout->thread.exc_state))
+		add_fields(builder, CA_ROOT_THREAD, thread->address + (uint64_t)layout->thread.exc_state,
+			   handled, CA_COUNT(handled), of);
+}
+
+const char *ca_thread_suffix(struct ca_builder *builder, const struct ca_thread *thread)
+{
+	uint64_t id = thread->native_id ? thread->native_id : thread->thread_id;
+
+	return ca_arena_printf(&builder->ctx->arena, ", thread %llu", (unsigned long long)id);
 }
 
 /* ---- objects that nobody allocated ---------------------------------------- */
@@ -147,15 +260,16 @@ void ca_graph_find_roots(struct ca_builder *builder)
 {
 	const struct ca_runtime *rt = builder->objects->rt;
 
-	for (size_t i = 0; i < rt->interp_count; i++)
+	for (size_t i = 0; i < rt->interp_count; i++) {
 		add_interpreter(builder, &rt->interps[i]);
+		add_tables(builder, &rt->interps[i]);
+		add_atexit(builder, &rt->interps[i]);
+	}
 	add_statics(builder, true);
 	add_statics(builder, false);
 	add_interned(builder);
-	for (size_t i = 0; i < rt->thread_count; i++)
-		add_thread(builder, &rt->threads[i],
-			   ca_arena_printf(&builder->ctx->arena, ", thread %llu",
-					   (unsigned long long)(rt->threads[i].native_id
-									? rt->threads[i].native_id
-									: rt->threads[i].thread_id)));
+	for (size_t i = 0; i < rt->thread_count; i++) {
+		add_thread(builder, &rt->threads[i], ca_thread_suffix(builder, &rt->threads[i]));
+		ca_graph_add_frames(builder, &rt->threads[i]);
+	}
 }

@@ -346,5 +346,5 @@ bool ca_object_is_corpse(const struct ca_layout *layout, const uint8_t *at)
 
 	if (ca_has(layout->object.ob_overflow)) /* the link of a free list fills the word */
 		return (uint32_t)word == 0 || (word >> 32 & 0xffff) != 0;
-	return word == 0;
+	return word == 0 || word >> 40; /* no process has so many references */
 }

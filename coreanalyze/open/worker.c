@@ -11,6 +11,15 @@ static bool set_bit(uint64_t *bits, uint64_t word, uint64_t mask)
 	return !(__atomic_fetch_or(&bits[word], mask, __ATOMIC_RELAXED) & mask);
 }
 
+/* An array of pointers to types: the first of them would be a count, the second the type. */
+static bool is_table_of_types(struct ca_worker *worker, const struct ca_object *object)
+{
+	enum { LEAST_ADDRESS = 1 << 16 };
+	uint64_t count = ca_object_refcount(worker->reader.layout, object->at);
+
+	return count >= LEAST_ADDRESS && ca_type_at(&worker->reader, count);
+}
+
 void ca_worker_claim(struct ca_worker *worker, ca_addr addr)
 {
 	const struct ca_space *space = worker->collector->space;
@@ -27,6 +36,7 @@ void ca_worker_claim(struct ca_worker *worker, ca_addr addr)
 		return;
 	if (!ca_object_read(&worker->reader, addr, &object) ||
 	    ca_object_is_corpse(worker->reader.layout, object.at) ||
+	    is_table_of_types(worker, &object) ||
 	    !ca_object_shape(&worker->reader, &object, &shape))
 		return;
 	if (object.type->gc && object.pre && !ca_object_links_hold(&worker->reader, &object))
