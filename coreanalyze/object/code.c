@@ -185,15 +185,6 @@ bool ca_frame_shape(struct ca_reader *reader, const struct ca_object *object,
 	return true;
 }
 
-void ca_frame_traverse(struct ca_reader *reader, const struct ca_object *object,
-		       struct ca_visitor *v)
-{
-	struct ca_shape shape;
-
-	if (ca_frame_shape(reader, object, &shape))
-		ca_visit_words(object, v, reader->layout->object.size, shape.extent);
-}
-
 bool ca_gen_shape(struct ca_reader *reader, const struct ca_object *object, struct ca_shape *shape)
 {
 	const struct ca_layout *layout = reader->layout;
@@ -213,10 +204,40 @@ bool ca_gen_shape(struct ca_reader *reader, const struct ca_object *object, stru
 	return true;
 }
 
+/* The exception that it handles: {exc_value, previous} (3.11+), before {type, value, traceback, ...}. */
+static void visit_exc_state(const struct ca_layout *layout, const struct ca_object *object,
+			    struct ca_visitor *v)
+{
+	int32_t end = ca_has(layout->gen.gi_origin_or_finalizer) ? layout->gen.gi_origin_or_finalizer
+								 : layout->gen.size;
+	int32_t words = (end - layout->gen.gi_exc_state) / 8 - 1; /* the last links to the next state */
+
+	if (words > 0 && words <= 4)
+		ca_visit_own(object, layout->gen.gi_exc_state, (uint64_t)words, CA_HELD_GC,
+			     "gi_exc_state", v);
+}
+
 void ca_gen_traverse(struct ca_reader *reader, const struct ca_object *object, struct ca_visitor *v)
 {
-	struct ca_shape shape;
+	const struct ca_layout *layout = reader->layout;
+	int32_t last = layout->gen.gi_origin_or_finalizer;
+	bool cleared = ca_has(layout->gen.gi_frame_state) &&
+		       (int8_t)ca_byte(object, layout->gen.gi_frame_state) >= layout->c.gen_cleared;
+	ca_addr frame = object->address + (uint64_t)layout->gen.gi_iframe;
 
-	if (ca_gen_shape(reader, object, &shape))
-		ca_visit_words(object, v, reader->layout->object.size, shape.extent);
+	ca_visit_own(object, layout->gen.gi_frame, 1, CA_HELD_GC, "gi_frame", v);
+	ca_visit_own(object, layout->gen.gi_code, 1, CA_HELD_GC, "gi_code", v);
+	ca_visit_own(object, layout->gen.gi_name, 1, CA_HELD_GC, "__name__", v);
+	ca_visit_own(object, layout->gen.gi_qualname, 1, CA_HELD_GC, "__qualname__", v);
+	visit_exc_state(layout, object, v);
+	/* a coroutine's origin is passed by, an async generator's finalizer is not */
+	ca_visit_own(object, last, 1,
+		     ca_type_is(object->type, "async_generator") ? CA_HELD_GC : CA_HELD_HIDDEN,
+		     "cr_origin", v);
+	if (!ca_has(layout->gen.gi_iframe))
+		return;
+	if (!cleared)
+		ca_visit_iframe(reader, frame, CA_HELD_GC, v);
+	else if (!ca_has(layout->gen.gi_code))
+		ca_visit_iframe_code(reader, frame, v);
 }

@@ -57,8 +57,14 @@ CA_KIND_FUNCTIONS(dict);
 CA_KIND_FUNCTIONS(odict);
 /* code.c */
 CA_KIND_FUNCTIONS(code);
-CA_KIND_FUNCTIONS(frame);
+bool ca_frame_shape(struct ca_reader *, const struct ca_object *, struct ca_shape *);
 CA_KIND_FUNCTIONS(gen);
+/* frame.c */
+CA_KIND_TRAVERSE(frame);
+/* An interpreter's frame inside of an object; held: CA_HELD_GC when the object's tp_traverse sees to it. */
+void ca_visit_iframe(struct ca_reader *reader, ca_addr frame, enum ca_held held,
+		     struct ca_visitor *v);
+void ca_visit_iframe_code(struct ca_reader *reader, ca_addr frame, struct ca_visitor *v);
 /* typeobject.c */
 CA_KIND_FUNCTIONS(type);
 void ca_visit_type(struct ca_reader *reader, const struct ca_object *object, struct ca_visitor *v,
@@ -99,6 +105,15 @@ static inline uint64_t ca_word(const struct ca_object *object, int32_t offset)
 static inline void ca_visit_word(struct ca_visitor *v, const uint8_t *at)
 {
 	ca_visit_pointers(v, at, 1, CA_HELD_GC);
+}
+/* Words of the object's own, known for what they are; none where the release has no such field. */
+static inline void ca_visit_own(const struct ca_object *object, int32_t offset, uint64_t count,
+				enum ca_held held, const char *name, struct ca_visitor *v)
+{
+	if (offset >= 0 && (uint64_t)offset + count * 8 <= object->readable)
+		v->refs(v, &(struct ca_refs){.data = object->at + offset, .count = count,
+					     .stride = 8, .held = held, .via = CA_VIA_ATTR,
+					     .name = name});
 }
 /* A pointer array in the target: its readable part is visited. */
 void ca_visit_array(struct ca_reader *reader, struct ca_visitor *v, ca_addr array, uint64_t count);

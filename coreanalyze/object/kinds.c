@@ -209,6 +209,16 @@ void ca_visit_keys(struct ca_reader *reader, struct ca_visitor *v, const struct 
 	v->refs(v, &refs);
 }
 
+enum ca_held ca_object_type_held(struct ca_reader *reader, const struct ca_object *object)
+{
+	const struct ca_type *type = object->type;
+
+	(void)reader;
+	if (!(type->flags & CA_TPFLAGS_HEAPTYPE))
+		return CA_HELD_WEAK;
+	return ca_type_is_visited(type) ? CA_HELD_GC : CA_HELD_HIDDEN;
+}
+
 /* Values that a managed dict's place points at, or holds inline. */
 static void visit_managed(struct ca_reader *reader, const struct ca_object *object,
 			  struct ca_visitor *v);

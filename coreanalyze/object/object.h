@@ -262,6 +262,36 @@ int ca_code_line(struct ca_reader *reader, ca_addr code, uint64_t offset);
 const char *ca_code_place(struct ca_reader *reader, ca_addr code, int line,
 			  struct ca_arena *arena);
 
+/*
+ * The reference to the object's own type: GC or HIDDEN where the type is made
+ * at run time; WEAK where it is static, which nobody counts.
+ */
+enum ca_held ca_object_type_held(struct ca_reader *reader, const struct ca_object *object);
+
+/* ---- frames (frame.c) ---------------------------------------------------- */
+
+/*
+ * A frame of either sort: from 3.11 on the interpreter's own, which is no
+ * object; before, a PyFrameObject. Threads lead to the innermost one.
+ */
+struct ca_frame {
+	ca_addr address;
+	ca_addr previous; /* the one that called it; 0 none */
+	ca_addr code;     /* 0: no Python function's (the interpreter's own in between) */
+	int line;         /* where it is; 0 unknown */
+	/*
+	 * Whose its references are. 3.11+: the running thread's alone, so that who
+	 * walks the thread's frames calls ca_iframe_traverse(); else an object's
+	 * (a generator's, a frame object's), which is traversed as one. Up to 3.10:
+	 * the C stack has a reference to the frame object itself.
+	 */
+	bool of_thread;
+};
+/* False when it is unreadable. */
+bool ca_frame_read(struct ca_reader *reader, ca_addr address, struct ca_frame *frame);
+/* 3.11+: what an interpreter's frame refers to, where it is of_thread; else nothing. */
+void ca_iframe_traverse(struct ca_reader *reader, ca_addr frame, struct ca_visitor *visitor);
+
 /* Reference count as the object records it (what sys.getrefcount gives, but for its own). */
 uint64_t ca_object_refcount(const struct ca_layout *layout, const uint8_t *at);
 /* The release has immortal objects, and this is one: its count says nothing. */

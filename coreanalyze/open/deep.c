@@ -18,14 +18,12 @@ struct comparison {
 static void add_refs(struct ca_visitor *v, const struct ca_refs *refs)
 {
 	struct comparison *c = (struct comparison *)v;
-	bool guess = refs->held == CA_HELD_GUESS;
-
-	if (!guess && refs->held != CA_HELD_GC && refs->held != CA_HELD_VISITED)
+	if (refs->held == CA_HELD_HIDDEN || refs->held == CA_HELD_WEAK)
 		return;
 	for (uint64_t i = 0; i < refs->count; i++) {
 		ca_addr word = ca_load_u64(refs->data + i * refs->stride);
 
-		if (word && (!guess || ca_objects_find(c->objects, word)))
+		if (word && ca_objects_find(c->objects, word))
 			ca_words_add(&c->ours, word);
 	}
 }
@@ -75,7 +73,7 @@ static void compare(void *arg, size_t index, enum ca_emulated how, const ca_addr
 	}
 	c->ours.count = c->theirs.count = 0;
 	ca_object_traverse(c->reader, &object, &c->visitor);
-	if (ca_type_is_visited(object.type))
+	if (ca_object_type_held(c->reader, &object) == CA_HELD_GC)
 		ca_words_add(&c->ours, object.type->address);
 	for (size_t i = 0; i < count; i++)
 		ca_words_add(&c->theirs, refs[i]);
