@@ -35,8 +35,12 @@ int ca_target_open(const char *path, const struct ca_target_options *options,
 	struct ca_error *err;
 
 	if (options)
-		files = (struct ca_image_options){options->exe, options->sysroot, options->debug_dir,
-						  options->tmp_dir};
+		files = (struct ca_image_options){
+			.exe = options->exe,
+			.sysroot = options->sysroot,
+			.debug_dir = options->debug_dir,
+			.tmp_dir = options->tmp_dir,
+		};
 	session = ca_session_make();
 	if (options && options->threads)
 		session->ctx.threads = options->threads;

@@ -67,7 +67,7 @@ struct ca_error *ca_session_graph(struct ca_session *session)
 
 void ca_session_close(struct ca_session *session)
 {
-	if (!session)
+	if (!session || session->kept)
 		return;
 	ca_graph_free(session->graph);
 	if (session->objects)

@@ -14,6 +14,7 @@ struct ca_session {
 	struct ca_runtime *rt;       /* set by ca_session_runtime() */
 	struct ca_objects *objects;  /* set by ca_session_objects() */
 	struct ca_graph *graph;      /* set by ca_session_graph() */
+	bool kept;                   /* by somebody else, for the next question */
 };
 
 /* Without a target yet: set what is to differ in its context first. */
@@ -24,6 +25,6 @@ struct ca_error *ca_session_open(struct ca_session *session, const char *target,
 struct ca_error *ca_session_runtime(struct ca_session *session);
 struct ca_error *ca_session_objects(struct ca_session *session);
 struct ca_error *ca_session_graph(struct ca_session *session);
-void ca_session_close(struct ca_session *session); /* NULL is allowed */
+void ca_session_close(struct ca_session *session); /* NULL is allowed; nothing to a kept one */
 
 #endif

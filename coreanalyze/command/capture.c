@@ -133,6 +133,7 @@ const struct ca_command ca_command_capture = {
 	.args = "PID",
 	.least_args = 1,
 	.most_args = 1,
+	.alone = true,
 	.summary = "a core of a process that lives on",
 	.help = "Writes an ELF core of a process, which lives on: it stands still while its private memory "
 		"is copied, not while the file is written. gdb reads the core like one of gcore's.\n\n"

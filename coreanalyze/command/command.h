@@ -10,6 +10,7 @@
 #define CA_COMMAND_H
 
 #include <argp.h>
+#include <setjmp.h>
 
 #include "../report/report.h"
 #include "../session.h"
@@ -32,12 +33,24 @@ struct ca_request {
 	size_t arg_count;
 	size_t blamed;       /* the index of the argument that an error is about */
 	void *own;           /* command->own_bytes, zeroed: its own options */
+	struct ca_asked *asked; /* by `serve`; NULL: by the command line */
+};
+
+/* What differs for a question that `serve` was asked (serve.h). */
+struct ca_asked {
+	FILE *out;                  /* in place of stdout */
+	unsigned width;             /* of text; 0: not cut */
+	struct ca_targets *targets; /* what is open */
+	char misuse[1024];          /* what is wrong with the arguments, */
+	jmp_buf escape;             /* and where that leads */
 };
 
 struct ca_command {
 	const char *name;
 	const char *args;    /* "TARGET" */
 	size_t least_args, most_args;
+	size_t targets;      /* how many of these are targets; 0 means 1 */
+	bool alone;          /* cannot be asked through `serve` */
 	const char *summary; /* one line */
 	const char *help;    /* what it shows, with an example */
 	const struct argp_option *options; /* its own, or NULL */
@@ -47,6 +60,7 @@ struct ca_command {
 	struct ca_error *(*run)(struct ca_request *request, enum ca_status *status);
 };
 
+extern const struct argp_option ca_common_options[];
 extern const struct ca_command *const ca_commands[];
 extern const size_t ca_command_count;
 const struct ca_command *ca_command_find(const char *name);
@@ -60,9 +74,18 @@ int ca_command_main(int argc, char **argv);
 
 /*
  * Says on stderr what is wrong with the command line, and ends with CA_USAGE: as
- * argp_error(), but what comes from the caller's words is escaped.
+ * argp_error(), but what comes from the caller's words is escaped. Under `serve`
+ * it is that question which ends. It does not return.
  */
-void ca_bad_usage(const struct argp_state *state, const char *format, ...) CA_PRINTF(2, 3);
+_Noreturn void ca_bad_usage(const struct argp_state *state, const char *format, ...) CA_PRINTF(2, 3);
+/*
+ * Parses argv (argv[0]: anything) into a request whose command is chosen. Misuse
+ * ends the process; of a request that was asked it returns false, with misuse set.
+ */
+bool ca_request_parse(struct ca_request *request, int argc, char **argv);
+void ca_request_fini(struct ca_request *request);
+/* "coreanalyze: TARGET: what: why: advice" on stderr. */
+void ca_print_error(const struct ca_request *request, const struct ca_error *err);
 /* The request whose options are being parsed (for struct ca_command's parse). */
 struct ca_request *ca_parsed_request(const struct argp_state *state);
 
@@ -77,7 +100,7 @@ struct ca_error *ca_open_target(const struct ca_request *request, size_t index,
 /* Opens the first argument with all its objects, shows it, closes it. */
 struct ca_error *ca_show_objects(struct ca_request *request,
 				 struct ca_error *(*show)(struct ca_request *, struct ca_session *));
-/* A writer on stdout as the request wants it. */
+/* A writer on stdout, or where `serve` collects the answer, as the request wants it. */
 struct ca_writer *ca_open_writer(const struct ca_request *request);
 /* "schema", "target": how each document begins. */
 void ca_begin_document(struct ca_writer *w, const struct ca_request *request,

@@ -9,6 +9,7 @@ extern const struct ca_command ca_command_diff;
 extern const struct ca_command ca_command_gc;
 extern const struct ca_command ca_command_info;
 extern const struct ca_command ca_command_object;
+extern const struct ca_command ca_command_serve;
 extern const struct ca_command ca_command_types;
 extern const struct ca_command ca_command_verify;
 
@@ -21,6 +22,7 @@ const struct ca_command *const ca_commands[] = {
 	&ca_command_gc,
 	&ca_command_verify,
 	&ca_command_capture,
+	&ca_command_serve,
 };
 const size_t ca_command_count = CA_COUNT(ca_commands);
 

@@ -325,6 +325,7 @@ const struct ca_command ca_command_diff = {
 	.args = "BEFORE AFTER",
 	.least_args = 2,
 	.most_args = 2,
+	.targets = 2,
 	.summary = "what grew between two cores",
 	.help = "What grew between two cores, of one process or of two.\n\n"
 		"NEW and FREED tell objects apart by address and type, so they are lower bounds: "

@@ -7,7 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "command.h"
+#include "serve.h"
 
 /* ---- progress: one line on stderr once a step takes over a second -------- */
 
@@ -61,6 +61,10 @@ static void watch_progress(const struct ca_request *request, struct ca_context *
 struct ca_error *ca_open_target(const struct ca_request *request, size_t index,
 				struct ca_session **out)
 {
+	if (request->asked)
+		return ca_targets_find(request->asked->targets, request->args[index], request->threads,
+				       out);
+
 	struct ca_session *session = ca_session_make();
 
 	if (request->threads)
@@ -94,6 +98,15 @@ static unsigned terminal_width(void)
 
 struct ca_writer *ca_open_writer(const struct ca_request *request)
 {
+	const struct ca_asked *asked = request->asked;
+
+	if (asked)
+		return ca_writer_open(asked->out, &(struct ca_writer_options){
+			.form = request->form,
+			.color = request->color == CA_ALWAYS,
+			.width = asked->width,
+		});
+
 	const char *no_color = getenv("NO_COLOR");
 	bool terminal = isatty(STDOUT_FILENO);
 	struct ca_writer_options options = {

@@ -9,7 +9,7 @@
 enum { KEY_EXE = 1000, KEY_SYSROOT, KEY_DEBUG_DIR, KEY_JSON, KEY_LIMIT, KEY_SORT, KEY_REDACT,
        KEY_COLOR, KEY_PROGRESS, KEY_THREADS, KEY_TMPDIR };
 
-static const struct argp_option common_options[] = {
+const struct argp_option ca_common_options[] = {
 	{"exe", KEY_EXE, "FILE", 0, "the main executable, where it is not at its recorded path", 10},
 	{"sysroot", KEY_SYSROOT, "DIR", 0, "look recorded paths up inside DIR", 10},
 	{"debug-dir", KEY_DEBUG_DIR, "DIR", 0, "look mapped files up by build-id or name in DIR", 10},
@@ -36,7 +36,15 @@ void ca_bad_usage(const struct argp_state *state, const char *format, ...)
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
 	ca_escape(escaped, sizeof(escaped), text, strlen(text));
+
+	struct ca_asked *asked = ca_parsed_request(state)->asked;
+
+	if (asked) {
+		snprintf(asked->misuse, sizeof(asked->misuse), "%s", escaped);
+		longjmp(asked->escape, 1);
+	}
 	argp_error(state, "%s", escaped);
+	exit(CA_USAGE);
 }
 
 static bool parse_when(const char *arg, enum ca_when *when)
@@ -116,19 +124,19 @@ static error_t parse_common(int key, char *arg, struct argp_state *state)
 	case ARGP_KEY_ARG:
 		if (request->arg_count == 1 && request->unnamed)
 			ca_bad_usage(state, "there is no command '%s'", request->args[0]);
-		if (request->arg_count == request->command->most_args)
+		if (request->arg_count == request->command->most_args && !request->asked)
 			ca_bad_usage(state, "too many arguments: '%s'", arg);
 		add_argument(request, arg);
 		return 0;
 	case ARGP_KEY_END:
-		if (request->arg_count < request->command->least_args)
+		if (request->arg_count < request->command->least_args && !request->asked)
 			ca_bad_usage(state, "%s takes %s", request->command->name, request->command->args);
 		return 0;
 	}
 	return ARGP_ERR_UNKNOWN;
 }
 
-static const struct argp common_argp = {common_options, parse_common, NULL, NULL, NULL, NULL, NULL};
+static const struct argp common_argp = {ca_common_options, parse_common, NULL, NULL, NULL, NULL, NULL};
 
 struct ca_request *ca_parsed_request(const struct argp_state *state)
 {
@@ -143,12 +151,16 @@ static error_t parse_own(int key, char *arg, struct argp_state *state)
 		state->child_inputs[0] = request;
 		return 0;
 	}
+	if (key == ARGP_KEY_ERROR && request->asked && state->next > 0) /* said nowhere else */
+		ca_bad_usage(state, "'%s' is no option of %s, or is without its value",
+			     state->argv[state->next - 1], request->command->name);
 	return request->command->parse ? request->command->parse(key, arg, state) : ARGP_ERR_UNKNOWN;
 }
 
 /* Errors of the command line exit with CA_USAGE, --help with 0, in argp itself. */
 static void parse(struct ca_request *request, int argc, char **argv)
 {
+	unsigned quiet = request->asked ? ARGP_NO_EXIT | ARGP_NO_ERRS | ARGP_NO_HELP : 0;
 	const struct argp_child children[] = {{&common_argp, 0, NULL, 0}, {0}};
 	const struct argp argp = {request->command->options, parse_own, request->command->args,
 				  request->command->help, children, NULL, NULL};
@@ -158,7 +170,22 @@ static void parse(struct ca_request *request, int argc, char **argv)
 		 request->command == &ca_command_report ? "" : request->command->name);
 	argv[0] = name;
 	argp_err_exit_status = CA_USAGE;
-	argp_parse(&argp, argc, argv, 0, NULL, request);
+	argp_parse(&argp, argc, argv, quiet, NULL, request);
+}
+
+bool ca_request_parse(struct ca_request *request, int argc, char **argv)
+{
+	request->own = ca_alloc(request->command->own_bytes + 1);
+	if (request->asked && setjmp(request->asked->escape))
+		return false;
+	parse(request, argc, argv);
+	return true;
+}
+
+void ca_request_fini(struct ca_request *request)
+{
+	free(request->own);
+	free(request->args);
 }
 
 static void usage(FILE *out)
@@ -175,9 +202,8 @@ static void usage(FILE *out)
 		     "`coreanalyze COMMAND --help` tells its options.\n");
 }
 
-static int print_error(const struct ca_request *request, struct ca_error *err)
+void ca_print_error(const struct ca_request *request, const struct ca_error *err)
 {
-	int status = (int)err->status;
 	char target[512] = "";
 
 	if (request->blamed < request->arg_count)
@@ -185,8 +211,6 @@ static int print_error(const struct ca_request *request, struct ca_error *err)
 			  strlen(request->args[request->blamed]));
 	fprintf(stderr, "coreanalyze: %s%s%s: %s%s%s\n", target, *target ? ": " : "", err->what, err->why,
 		*err->advice ? ": " : "", err->advice);
-	ca_error_free(err);
-	return status;
 }
 
 int ca_command_main(int argc, char **argv)
@@ -222,12 +246,13 @@ int ca_command_main(int argc, char **argv)
 		request.command = &ca_command_report;
 		request.unnamed = true;
 	}
-	request.own = ca_alloc(request.command->own_bytes + 1);
-	parse(&request, argc, argv);
+	ca_request_parse(&request, argc, argv);
 	err = request.command->run(&request, &status);
-	if (err)
-		status = print_error(&request, err);
-	free(request.own);
-	free(request.args);
+	if (err) {
+		status = err->status;
+		ca_print_error(&request, err);
+		ca_error_free(err);
+	}
+	ca_request_fini(&request);
 	return status;
 }

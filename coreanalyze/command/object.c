@@ -129,7 +129,7 @@ static struct ca_error *check_addresses(const struct ca_request *request)
 	ca_addr address;
 
 	for (size_t i = 1; i < request->arg_count; i++)
-		if (strcmp(request->args[i], "-") != 0 && !parse_address(request->args[i], &address))
+		if ((request->asked || strcmp(request->args[i], "-") != 0) && !parse_address(request->args[i], &address))
 			return bad_address(request->args[i]);
 	return NULL;
 }

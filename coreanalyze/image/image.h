@@ -98,6 +98,8 @@ struct ca_image_options {
 	const char *exe;       /* the main executable's file, or NULL */
 	const char *sysroot;   /* recorded paths are looked up inside, or NULL */
 	const char *debug_dir; /* files by build-id (.build-id/ab/cdef) or by base name, or NULL */
+	bool has_mem, has_maps; /* pid:1234 stands still, and is read through these descriptors */
+	int mem_fd, maps_fd;   /* of its /proc/PID/mem and maps */
 	const char *tmp_dir;   /* for what does not fit in memory; NULL: $TMPDIR, else /var/tmp */
 };
 
