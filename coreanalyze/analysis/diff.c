@@ -74,14 +74,14 @@ static void tell_apart(const struct ca_objects *before, const struct ca_objects 
 	ca_cursor_init(&b, after);
 	while (a.node || b.node) {
 		if (a.node && (!b.node || a.address < b.address)) {
-			diff->rows[row_before[before->type[a.node]]].freed++;
+			diff->rows[row_before[ca_node_type(before, a.node)]].freed++;
 			ca_cursor_next(&a);
 		} else if (b.node && (!a.node || b.address < a.address)) {
-			diff->rows[row_after[after->type[b.node]]].fresh++;
+			diff->rows[row_after[ca_node_type(after, b.node)]].fresh++;
 			ca_cursor_next(&b);
 		} else {
-			uint32_t was = row_before[before->type[a.node]];
-			uint32_t is = row_after[after->type[b.node]];
+			uint32_t was = row_before[ca_node_type(before, a.node)];
+			uint32_t is = row_after[ca_node_type(after, b.node)];
 
 			if (was != is) {
 				diff->rows[was].freed++;

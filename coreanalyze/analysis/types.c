@@ -4,31 +4,12 @@
 
 #include "analysis.h"
 
-/* Sums of one worker, by type index. */
-struct sums {
-	struct ca_type_total *by_type;
-};
-
-struct job {
-	const struct ca_objects *objects;
-	struct sums *workers;
-};
-
-static void sum_range(void *arg, unsigned worker, size_t begin, size_t end)
+static void add_mold(struct ca_type_total *total, const struct ca_mold *mold)
 {
-	struct job *job = arg;
-	const struct ca_objects *objects = job->objects;
-	struct ca_type_total *by_type = job->workers[worker].by_type;
-
-	for (size_t i = begin; i < end; i++) {
-		ca_node node = (ca_node)i + 1;
-		struct ca_type_total *total = &by_type[ca_node_type(objects, node)];
-
-		total->count++;
-		total->bytes += ca_node_bytes(objects, node);
-		total->owned += ca_node_owned(objects, node);
-		total->gc_tracked += ca_node_tracked(objects, node);
-	}
+	total->count += mold->count;
+	total->bytes += mold->bytes * mold->count;
+	total->owned += mold->owned * mold->count;
+	total->gc_tracked += mold->flags & CA_MOLD_TRACKED ? mold->count : 0;
 }
 
 static void add(struct ca_type_total *to, const struct ca_type_total *from)
@@ -82,29 +63,21 @@ static void merge_names(const struct ca_objects *objects, const struct ca_type_t
 
 void ca_type_totals_build(const struct ca_objects *objects, struct ca_type_totals *totals)
 {
-	unsigned threads = objects->ctx->threads;
-	struct job job = {objects, ca_alloc(threads * sizeof(*job.workers))};
+	struct ca_type_total *by_type = ca_alloc((objects->type_count + 1) * sizeof(*by_type));
 
 	memset(totals, 0, sizeof(*totals));
 	totals->rows = ca_alloc((objects->type_count + 1) * sizeof(*totals->rows));
 	totals->row_of_type = ca_alloc((objects->type_count + 1) * sizeof(*totals->row_of_type));
-	for (unsigned i = 0; i < threads; i++)
-		job.workers[i].by_type =
-			ca_alloc((objects->type_count + 1) * sizeof(*job.workers[i].by_type));
-	ca_parallel(objects->ctx, objects->count, 1 << 16, sum_range, &job);
-	for (unsigned i = 1; i < threads; i++)
-		for (uint32_t t = 0; t < objects->type_count; t++)
-			add(&job.workers[0].by_type[t], &job.workers[i].by_type[t]);
-	merge_names(objects, job.workers[0].by_type, totals);
+	for (uint32_t i = 0; i < objects->mold_count; i++)
+		add_mold(&by_type[objects->molds[i].type], &objects->molds[i]);
+	merge_names(objects, by_type, totals);
 	totals->sum.bytes_exact = true;
 	for (size_t i = 0; i < totals->count; i++) {
 		add(&totals->sum, &totals->rows[i]);
 		totals->sum.type_objects += totals->rows[i].type_objects;
 		totals->sum.bytes_exact &= totals->rows[i].bytes_exact;
 	}
-	for (unsigned i = 0; i < threads; i++)
-		free(job.workers[i].by_type);
-	free(job.workers);
+	free(by_type);
 }
 
 void ca_type_totals_fini(struct ca_type_totals *totals)

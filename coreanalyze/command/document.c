@@ -198,11 +198,9 @@ static void tell_cost(const struct ca_session *session)
 	if (!session || !session->ctx.verbose || getrusage(RUSAGE_SELF, &usage))
 		return;
 	if (objects)
-		fprintf(stderr, "coreanalyze: %u objects at %zu bytes each, %zu arenas, %u threads\n",
-			objects->count,
-			sizeof(*objects->type) + sizeof(*objects->bytes) + sizeof(*objects->owned) +
-				sizeof(*objects->flags),
-			objects->heap->arena_count, session->ctx.threads);
+		fprintf(stderr, "coreanalyze: %u objects of %u molds, at %zu bytes each, %zu arenas, %u threads\n",
+			objects->count, objects->mold_count,
+			sizeof(*objects->mold), objects->heap->arena_count, session->ctx.threads);
 	fprintf(stderr, "coreanalyze: %ld.%02ld s of processor time, %ld KiB resident with the mapped core\n",
 		(long)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec),
 		(long)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 10000 % 100, usage.ru_maxrss);

@@ -71,22 +71,27 @@ static void seek_object(struct search *search, unsigned index, ca_addr addr)
 		ca_object_traverse(reader, &object, &search->seekers[index].visitor);
 }
 
-/* The arena's rows are its set bits, in the same order. */
+static bool is_opaque(const struct search *search, unsigned worker, uint32_t mold)
+{
+	return search->opaque[search->collector->workers[worker].molds.items[mold].type];
+}
+
+/* The arena's molds are its set bits, in the same order. */
 static void seek_arena(struct search *search, unsigned index, size_t arena_index)
 {
 	struct ca_collector *collector = search->collector;
 	const struct ca_arena_range *arena = &collector->space->heap->arenas[arena_index];
 	const struct ca_region *region = ca_space_region(collector->space, arena->start);
 	const struct ca_swept *swept = &collector->swept[arena_index];
-	const uint32_t *row = collector->objects->type + swept->slot, *end = row + swept->count;
+	const uint32_t *mold = collector->objects->mold + swept->slot, *end = mold + swept->count;
 
 	uint64_t word = (arena->start - region->start) >> region->shift >> 6;
 
-	for (; row < end; word++) {
+	for (; mold < end; word++) {
 		for (uint64_t bits = region->objects[word]; bits; bits &= bits - 1) {
 			uint64_t bit = word * 64 + (unsigned)__builtin_ctzll(bits);
 
-			if (search->opaque[*row++])
+			if (is_opaque(search, swept->worker, *mold++))
 				seek_object(search, index, region->start + (bit << region->shift));
 		}
 	}
@@ -97,7 +102,7 @@ static void seek_range(void *arg, unsigned worker, size_t begin, size_t end)
 	struct search *search = arg;
 
 	for (size_t i = begin; i < end; i++)
-		if (search->collector->swept[i].count)
+		if (search->collector->swept[i].opaque)
 			seek_arena(search, worker, i);
 }
 
@@ -110,7 +115,7 @@ static void seek_outer(struct search *search)
 		const struct ca_worker *worker = &collector->workers[i];
 
 		for (size_t n = 0; n < worker->outer_count; n++)
-			if (search->opaque[worker->outer[n].row.type])
+			if (is_opaque(search, i, worker->outer[n].mold))
 				seek_object(search, 0, worker->outer[n].address);
 	}
 }

@@ -24,7 +24,7 @@ static void traverse_range(void *arg, unsigned index, size_t begin, size_t end)
 		worker->outer = ca_grow(worker->outer, &worker->outer_capacity, worker->outer_count + 1,
 					sizeof(*worker->outer));
 		worker->outer[worker->outer_count++] =
-			(struct ca_outer){object.address, ca_worker_row(worker, &object, &shape)};
+			(struct ca_outer){object.address, ca_worker_mold(worker, &object, &shape), index};
 	}
 }
 

@@ -9,46 +9,35 @@
 #ifndef CA_OPEN_COLLECT_H
 #define CA_OPEN_COLLECT_H
 
+#include "molds.h"
 #include "open.h"
 #include "space.h"
 
-/* One found object, before it has a number. */
-struct ca_row {
-	uint32_t type; /* index in the registry */
-	uint32_t bytes, owned;
-	uint8_t flags;
-};
-
 /*
- * The rows of one arena, in address order: as many as the arena has object
- * bits. They are written into the nodes' arrays, where each arena has room for
- * all of its blocks, and move together when all is counted.
+ * What was found in one arena, in address order: as many molds as the arena has
+ * object bits. They are written into the nodes' array, where each arena has room
+ * for all of its blocks, and move together when all is counted.
  */
 struct ca_swept {
-	size_t slot;    /* of the first, in the nodes' arrays */
+	size_t slot;    /* of the first, in the nodes' array */
 	uint32_t count;
+	uint32_t worker; /* whose molds they are */
+	bool opaque;    /* some are of opaque types */
 	size_t node;    /* where the first one goes */
 };
 
 /* An object outside the arenas. */
 struct ca_outer {
 	ca_addr address;
-	struct ca_row row;
+	uint32_t mold, worker; /* whose mold it is */
 };
 
 struct ca_collector {
 	struct ca_objects *objects;
 	struct ca_space *space;
 	struct ca_swept *swept; /* [arena_count] */
-	size_t room;            /* elements of the nodes' arrays */
+	size_t room;            /* elements of the nodes' array */
 	struct ca_worker *workers;
-};
-
-/* A size that a row has no room for: the row says UINT32_MAX. */
-struct ca_large {
-	ca_addr address;
-	uint64_t size;
-	bool owned; /* of what is owned, else of bytes */
 };
 
 /* What one thread has while it collects. */
@@ -59,33 +48,24 @@ struct ca_worker {
 	uint64_t counted, owned;   /* buffers of the object being traversed */
 	ca_addr *queue;            /* claimed, not yet traversed */
 	size_t queued, queue_capacity;
-	struct ca_large *large;
-	size_t large_count, large_capacity;
 	struct ca_outer *outer;    /* traversed */
 	size_t outer_count, outer_capacity;
 	struct ca_trust trust;
+	struct ca_molds molds;
+	uint8_t apart[128];        /* the next one's begins on a cache line of its own */
 };
 
 void ca_worker_init(struct ca_worker *worker, struct ca_collector *collector);
 void ca_worker_fini(struct ca_worker *worker);
-/* Traverses an object whose shape is known and makes its row. */
-struct ca_row ca_worker_row(struct ca_worker *worker, const struct ca_object *object,
-			    const struct ca_shape *shape);
+/* Traverses an object whose shape is known; returns its mold. */
+uint32_t ca_worker_mold(struct ca_worker *worker, const struct ca_object *object,
+			const struct ca_shape *shape);
 /* Claims addr if an object outside the arenas starts there and nobody has. */
 void ca_worker_claim(struct ca_worker *worker, ca_addr addr);
 /* Claims what the neighbours in the collector's list are, where outside the arenas. */
 void ca_worker_follow_list(struct ca_worker *worker, const struct ca_object *object);
 
-/* A row's place in the nodes' arrays. */
-static inline void ca_put_row(struct ca_objects *objects, size_t slot, const struct ca_row *row)
-{
-	objects->type[slot] = row->type;
-	objects->bytes[slot] = row->bytes;
-	objects->owned[slot] = row->owned;
-	objects->flags[slot] = row->flags;
-}
-
-/* emit.c: makes the arrays, with room for each arena's blocks */
+/* emit.c: makes the nodes' array, with room for each arena's blocks */
 void ca_make_room(struct ca_collector *collector);
 /* sweep.c: all arenas */
 void ca_sweep(struct ca_collector *collector);
@@ -95,7 +75,7 @@ void ca_claim_roots(struct ca_worker *worker);
 void ca_visit_statics(const struct ca_runtime *rt, struct ca_visitor *v);
 /* roots.c: marks the blocks on free lists that the runtime records */
 void ca_mark_freelists(struct ca_collector *collector);
-/* emit.c: the found rows become nodes */
+/* emit.c: what was found becomes nodes */
 struct ca_error *ca_emit_nodes(struct ca_collector *collector);
 /* closure.c: rounds over the queues until they are empty */
 void ca_close_over(struct ca_collector *collector);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* From rows to nodes: what was found, in address order. */
+/* From what was found to nodes, in address order. */
 #include <stdlib.h>
 
 #include "collect.h"
@@ -70,15 +70,13 @@ static uint32_t *settle_types(struct ca_objects *objects)
 	return renumber;
 }
 
-/* ---- rows ----------------------------------------------------------------- */
+/* ---- objects that are none ------------------------------------------------- */
 
-/* Moves a row within its arena. */
-static void copy_row(struct ca_objects *objects, size_t to, size_t from)
+static void drop(struct ca_region *region, uint64_t word, uint64_t mask, struct ca_mold *mold)
 {
-	objects->type[to] = objects->type[from];
-	objects->bytes[to] = objects->bytes[from];
-	objects->owned[to] = objects->owned[from];
-	objects->flags[to] = objects->flags[from];
+	region->objects[word] &= ~mask;
+	region->blocks[word] |= mask;
+	__atomic_fetch_sub(&mold->count, 1, __ATOMIC_RELAXED);
 }
 
 /* A candidate at a block's start that turned out to be another object's buffer is no object. */
@@ -87,30 +85,28 @@ static void drop_buffers(struct ca_collector *collector, size_t index)
 	const struct ca_arena_range *arena = &collector->space->heap->arenas[index];
 	struct ca_swept *swept = &collector->swept[index];
 	struct ca_region *region = ca_space_region(collector->space, arena->start);
-	struct ca_objects *objects = collector->objects;
-	struct ca_type **types = objects->types_registry.items;
-	size_t row = swept->slot, end = swept->slot + swept->count, kept = row;
+	struct ca_type **types = collector->objects->types_registry.items;
+	struct ca_mold *molds = collector->workers[swept->worker].molds.items;
+	uint32_t *mold = collector->objects->mold + swept->slot, *end = mold + swept->count;
+	uint32_t *kept = mold;
 
-	for (uint64_t word = (arena->start - region->start) >> region->shift >> 6; row < end; word++) {
+	for (uint64_t word = (arena->start - region->start) >> region->shift >> 6; mold < end; word++) {
 		uint64_t bits = region->objects[word], owned = region->owned[word];
 
-		if (!(bits & owned) && kept == row) {
-			kept = row += (unsigned)__builtin_popcountll(bits);
+		if (!(bits & owned) && kept == mold) {
+			kept = mold += (unsigned)__builtin_popcountll(bits);
 			continue;
 		}
-		for (; bits; bits &= bits - 1) {
+		for (; bits; bits &= bits - 1, mold++) {
 			uint64_t mask = bits & -bits;
 
-			if (owned & mask && !types[objects->type[row]]->pre) {
-				region->objects[word] &= ~mask;
-				region->blocks[word] |= mask;
-			} else {
-				copy_row(objects, kept++, row);
-			}
-			row++;
+			if (owned & mask && !types[molds[*mold].type]->pre)
+				drop(region, word, mask, &molds[*mold]);
+			else
+				*kept++ = *mold;
 		}
 	}
-	swept->count = (uint32_t)(kept - swept->slot);
+	swept->count -= (uint32_t)(end - kept);
 }
 
 static void drop_range(void *arg, unsigned worker, size_t begin, size_t end)
@@ -125,16 +121,8 @@ static void drop_range(void *arg, unsigned worker, size_t begin, size_t end)
 
 /* ---- numbering ------------------------------------------------------------ */
 
-/* Room before the first arena's rows, for objects of lower addresses. Untouched, it costs nothing. */
+/* Room before the first arena's molds, for objects of lower addresses. Untouched, it costs nothing. */
 enum { HEAD_ROOM = 1 << 20 };
-
-static void allocate_nodes(struct ca_objects *objects, size_t count)
-{
-	objects->type = ca_alloc(count * sizeof(*objects->type));
-	objects->bytes = ca_alloc(count * sizeof(*objects->bytes));
-	objects->owned = ca_alloc(count * sizeof(*objects->owned));
-	objects->flags = ca_alloc(count);
-}
 
 static void count_range(void *arg, unsigned worker, size_t begin, size_t end)
 {
@@ -157,10 +145,10 @@ void ca_make_room(struct ca_collector *collector)
 		collector->swept[i].count = 0;
 	}
 	collector->room = slots;
-	allocate_nodes(collector->objects, slots);
+	collector->objects->mold = ca_alloc(slots * sizeof(*collector->objects->mold));
 }
 
-/* Where each arena's rows go; false when one would move up, over rows not yet moved. */
+/* Where each arena's molds go; false when some would move up, over others not yet moved. */
 static bool number_arenas(struct ca_collector *collector, const struct ca_outer *outer,
 			  size_t outer_count)
 {
@@ -180,111 +168,64 @@ static bool number_arenas(struct ca_collector *collector, const struct ca_outer 
 	return downwards && node + (outer_count - at) <= collector->room;
 }
 
-/* The arrays as they were swept, and as they will be: the same ones, mostly. */
-struct mover {
-	struct ca_collector *collector;
-	struct ca_objects from;
-	const uint32_t *renumber;
+/* Where molds go, and what they become. */
+struct numbering {
+	uint32_t *to;
+	uint32_t **renumber; /* of each worker's */
 	const struct ca_outer *outer;
 	size_t outer_count;
 };
 
-static void move_rows(const struct mover *m, void *to, const void *from, size_t element)
+/* The molds of the arenas move together, those of the outer objects go between. */
+static void number_molds(const struct ca_collector *collector, const struct numbering *n)
 {
-	for (size_t i = 0; i < m->collector->space->heap->arena_count; i++) {
-		const struct ca_swept *swept = &m->collector->swept[i];
+	const struct ca_heap *heap = collector->space->heap;
+	const struct ca_outer *outer = n->outer, *end = outer + n->outer_count;
+	uint32_t *to = n->to + 1;
 
-		memmove((char *)to + swept->node * element, (const char *)from + swept->slot * element,
-			swept->count * element);
+	for (size_t i = 0; i < heap->arena_count; i++) {
+		const struct ca_swept *swept = &collector->swept[i];
+		const uint32_t *from = collector->objects->mold + swept->slot;
+		const uint32_t *renumber = n->renumber[swept->worker];
+
+		for (; outer < end && outer->address < heap->arenas[i].start; outer++)
+			*to++ = n->renumber[outer->worker][outer->mold];
+		for (uint32_t k = 0; k < swept->count; k++)
+			*to++ = renumber[from[k]];
 	}
+	for (; outer < end; outer++)
+		*to++ = n->renumber[outer->worker][outer->mold];
 }
 
-/* One array at a time: they do not depend on each other. */
-static void move_range(void *arg, unsigned worker, size_t begin, size_t end)
+static uint32_t **settle_molds(struct ca_collector *collector)
 {
-	const struct mover *m = arg;
-	struct ca_objects *to = m->collector->objects;
+	unsigned threads = collector->objects->ctx->threads;
+	const struct ca_molds **tables = ca_alloc(threads * sizeof(*tables));
+	uint32_t *types = settle_types(collector->objects), **renumber;
 
-	(void)worker;
-	for (size_t array = begin; array < end; array++) {
-		if (array == 0)
-			move_rows(m, to->type, m->from.type, sizeof(*to->type));
-		else if (array == 1)
-			move_rows(m, to->bytes, m->from.bytes, sizeof(*to->bytes));
-		else if (array == 2)
-			move_rows(m, to->owned, m->from.owned, sizeof(*to->owned));
-		else
-			move_rows(m, to->flags, m->from.flags, sizeof(*to->flags));
-	}
-}
-
-static void renumber_range(void *arg, unsigned worker, size_t begin, size_t end)
-{
-	const struct mover *m = arg;
-	uint32_t *type = m->collector->objects->type;
-
-	(void)worker;
-	for (size_t node = begin + 1; node < end + 1; node++)
-		type[node] = m->renumber[type[node]];
-}
-
-/* The outer objects go between the arenas. */
-static void place_outer(const struct mover *m)
-{
-	const struct ca_heap *heap = m->collector->space->heap;
-	size_t node = 1, at = 0;
-
-	for (size_t i = 0; i <= heap->arena_count; i++) {
-		bool last = i == heap->arena_count;
-
-		for (; at < m->outer_count && (last || m->outer[at].address < heap->arenas[i].start); at++)
-			ca_put_row(m->collector->objects, node++, &m->outer[at].row);
-		node += last ? 0 : m->collector->swept[i].count;
-	}
-}
-
-static void free_arrays(struct ca_objects *objects)
-{
-	free(objects->type);
-	free(objects->bytes);
-	free(objects->owned);
-	free(objects->flags);
+	for (unsigned i = 0; i < threads; i++)
+		tables[i] = &collector->workers[i].molds;
+	renumber = ca_molds_settle(tables, threads, collector->objects, types);
+	free(types);
+	free(tables);
+	return renumber;
 }
 
 static void number_nodes(struct ca_collector *collector, const struct ca_outer *outer,
 			 size_t outer_count)
 {
 	struct ca_objects *objects = collector->objects;
-	struct mover m = {collector, *objects, settle_types(objects), outer, outer_count};
-	bool in_place = number_arenas(collector, outer, outer_count);
+	struct numbering n = {objects->mold, settle_molds(collector), outer, outer_count};
 
-	if (!in_place)
-		allocate_nodes(objects, (size_t)objects->count + 1);
-	ca_parallel(objects->ctx, 4, 1, move_range, &m);
-	place_outer(&m);
-	ca_parallel(objects->ctx, objects->count, 1 << 18, renumber_range, &m);
-	if (!in_place)
-		free_arrays(&m.from);
-	free((uint32_t *)m.renumber);
-}
-
-static void move_large(struct ca_collector *collector)
-{
-	struct ca_objects *objects = collector->objects;
-	bool fresh;
-
-	for (unsigned i = 0; i < objects->ctx->threads; i++) {
-		const struct ca_worker *worker = &collector->workers[i];
-
-		for (size_t n = 0; n < worker->large_count; n++) {
-			const struct ca_large *large = &worker->large[n];
-			ca_node node = ca_objects_find(objects, large->address);
-
-			if (node)
-				*ca_map_add(large->owned ? &objects->large_owned : &objects->large_bytes,
-					    node, &fresh) = large->size;
-		}
-	}
+	if (!number_arenas(collector, outer, outer_count))
+		n.to = ca_alloc(((size_t)objects->count + 1) * sizeof(*n.to));
+	number_molds(collector, &n);
+	if (n.to != objects->mold)
+		free(objects->mold);
+	objects->mold = n.to;
+	for (unsigned i = 0; i < objects->ctx->threads; i++)
+		free(n.renumber[i]);
+	free(n.renumber);
 }
 
 static void count_buffers(struct ca_trust *trust, const struct ca_space *space)
@@ -318,7 +259,6 @@ struct ca_error *ca_emit_nodes(struct ca_collector *collector)
 	objects->count = (uint32_t)total;
 	number_nodes(collector, outer, outer_count);
 	ca_space_rank(objects->space);
-	move_large(collector);
 	count_buffers(&objects->trust, collector->space);
 	free(outer);
 	return NULL;

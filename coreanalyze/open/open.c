@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* The order of things: runtime, heap, sweep, closure, rows. */
+/* The order of things: runtime, heap, sweep, closure, nodes. */
 #include <stdlib.h>
 
 #include "collect.h"
@@ -83,13 +83,9 @@ struct ca_error *ca_objects_open(struct ca_context *ctx, const struct ca_runtime
 
 void ca_objects_close(struct ca_objects *objects)
 {
-	free(objects->type);
-	free(objects->bytes);
-	free(objects->owned);
-	free(objects->flags);
+	free(objects->mold);
+	free(objects->molds);
 	free(objects->types);
-	ca_map_fini(&objects->large_bytes);
-	ca_map_fini(&objects->large_owned);
 	ca_types_fini(&objects->types_registry);
 	ca_space_free(objects->space);
 	ca_heap_close(objects->heap);

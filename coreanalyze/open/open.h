@@ -7,11 +7,12 @@
  * references reach outside the arenas (objects over 512 bytes, static types,
  * singletons). Then one row an object, in address order:
  *
- *   node      1      2      3    ...        0 is no object
- *   type   [  .  |   .  |   .  | ...        index into types[]
- *   bytes  [  .  |   .  |   .  | ...        what sys.getsizeof gives
- *   owned  [  .  |   .  |   .  | ...        what it leaves out
- *   flags  [  .  |   .  |   .  | ...
+ *   node     1     2     3   ...     0 is no object
+ *   mold  [  .  |  .  |  .  |...     index into molds[]: its type, its sizes
+ *
+ * Most objects are of the same type and sizes as thousands of others: there are
+ * few molds, since many sizes of a type take a sum of bytes that grows by their
+ * square. Ask for a node's parts by ca_node_type() and the like.
  *
  * A bitmap has a bit for each place where an object may start, and a rank index
  * turns the bit into the node: "is this word an object, and which?" is a bit
@@ -24,7 +25,16 @@
 #include "../object/emulate.h"
 #include "../object/object.h"
 
-enum { CA_NODE_TRACKED = 1 }; /* in a list of the collector */
+enum { CA_MOLD_TRACKED = 1 }; /* in a list of the collector */
+
+/* What objects can have in common. */
+struct ca_mold {
+	uint32_t type;   /* into types */
+	uint32_t flags;
+	uint64_t bytes;  /* what sys.getsizeof gives */
+	uint64_t owned;  /* what it leaves out */
+	uint64_t count;  /* nodes of this mold */
+};
 
 /* What became of the allocated blocks: the parts add up to blocks. */
 struct ca_trust {
@@ -51,10 +61,9 @@ struct ca_objects {
 	struct ca_types types_registry;
 	struct ca_space *space;      /* bitmaps over the address space */
 	uint32_t count;              /* nodes are 1 to count */
-	uint32_t *type;              /* [count + 1], into types */
-	uint32_t *bytes, *owned;     /* [count + 1]; UINT32_MAX: see large */
-	uint8_t *flags;              /* [count + 1] */
-	struct ca_map large_bytes, large_owned; /* node -> size that needs 64 bits */
+	uint32_t *mold;              /* [count + 1], into molds */
+	struct ca_mold *molds;       /* by type, then by sizes */
+	uint32_t mold_count;
 	struct ca_type_row *types;   /* by address */
 	uint32_t type_count;
 	struct ca_trust trust;
@@ -136,29 +145,29 @@ void ca_cursor_init(struct ca_cursor *cursor, const struct ca_objects *objects);
 void ca_cursor_seek(struct ca_cursor *cursor, const struct ca_objects *objects, ca_node node);
 void ca_cursor_next(struct ca_cursor *cursor);
 
-/* Of a node: how it is stored is nobody's business but open's. */
+static inline const struct ca_mold *ca_node_mold(const struct ca_objects *objects, ca_node node)
+{
+	return &objects->molds[objects->mold[node]];
+}
+
 static inline uint32_t ca_node_type(const struct ca_objects *objects, ca_node node)
 {
-	return objects->type[node];
+	return ca_node_mold(objects, node)->type;
 }
 
 static inline bool ca_node_tracked(const struct ca_objects *objects, ca_node node)
 {
-	return objects->flags[node] & CA_NODE_TRACKED;
+	return ca_node_mold(objects, node)->flags & CA_MOLD_TRACKED;
 }
 
 static inline uint64_t ca_node_bytes(const struct ca_objects *objects, ca_node node)
 {
-	uint32_t bytes = objects->bytes[node];
-
-	return bytes != UINT32_MAX ? bytes : *ca_map_find(&objects->large_bytes, node);
+	return ca_node_mold(objects, node)->bytes;
 }
 
 static inline uint64_t ca_node_owned(const struct ca_objects *objects, ca_node node)
 {
-	uint32_t bytes = objects->owned[node];
-
-	return bytes != UINT32_MAX ? bytes : *ca_map_find(&objects->large_owned, node);
+	return ca_node_mold(objects, node)->owned;
 }
 
 /* ---- types of no kind of ours (learn.c) ------------------------------------ */

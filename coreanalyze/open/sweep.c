@@ -93,8 +93,9 @@ static enum block_state classify(struct ca_worker *worker, const struct ca_pool 
 	return state;
 }
 
+/* Writes the molds of the pool's objects; returns how many there are. */
 static uint32_t sweep_pool(struct ca_worker *worker, struct ca_region *region,
-			   const struct ca_pool *pool, size_t slot)
+			   const struct ca_pool *pool, uint32_t *mold, bool *opaque)
 {
 	unsigned likely = pre_sizes[0];
 	uint32_t count = 0;
@@ -114,10 +115,8 @@ static uint32_t sweep_pool(struct ca_worker *worker, struct ca_region *region,
 				 &shape);
 		if (state == HOLDS_OBJECT && !test_bit(region->corpses, region, object.address)) {
 			set_bit(region->objects, region, object.address);
-
-			struct ca_row row = ca_worker_row(worker, &object, &shape);
-
-			ca_put_row(worker->collector->objects, slot + count++, &row);
+			mold[count++] = ca_worker_mold(worker, &object, &shape);
+			*opaque |= object.type->opaque;
 		} else if (state != HOLDS_NONE || test_bit(region->corpses, region, address)) {
 			worker->trust.freelist++;
 		} else {
@@ -133,14 +132,18 @@ static void sweep_arena(struct ca_collector *collector, unsigned index, size_t a
 	const struct ca_arena_range *arena = &heap->arenas[arena_index];
 	struct ca_region *region = ca_space_region(collector->space, arena->start);
 	struct ca_worker *worker = &collector->workers[index];
-	struct ca_swept *swept = &collector->swept[arena_index];
+	/* On our stack: its neighbours in the table are written to by others. */
+	struct ca_swept swept = {.slot = collector->swept[arena_index].slot, .worker = index};
+	uint32_t *mold = collector->objects->mold + swept.slot;
 	struct ca_pool pool;
 
 	for (ca_addr at = arena->start; at < arena->end; at += heap->pool_bytes) {
 		if (region && at + heap->pool_bytes <= region->end &&
 		    ca_pool_read(heap, arena, at, &pool))
-			swept->count += sweep_pool(worker, region, &pool, swept->slot + swept->count);
+			swept.count += sweep_pool(worker, region, &pool, mold + swept.count,
+						  &swept.opaque);
 	}
+	collector->swept[arena_index] = swept;
 }
 
 static void sweep_range(void *arg, unsigned worker, size_t begin, size_t end)

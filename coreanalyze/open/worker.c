@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* What a worker does with one object: rows, references, buffers. */
+/* What a worker does with one object: its mold, references, buffers. */
 #include <stdlib.h>
 
 #include "collect.h"
@@ -100,18 +100,8 @@ static void visit_buffer(struct ca_visitor *v, ca_addr start, uint64_t bytes, en
 		set_bit(region->owned, word, mask);
 }
 
-static uint32_t small_size(struct ca_worker *worker, ca_addr addr, uint64_t size, bool owned)
-{
-	if (size < UINT32_MAX)
-		return (uint32_t)size;
-	worker->large = ca_grow(worker->large, &worker->large_capacity, worker->large_count + 1,
-				sizeof(*worker->large));
-	worker->large[worker->large_count++] = (struct ca_large){addr, size, owned};
-	return UINT32_MAX;
-}
-
-struct ca_row ca_worker_row(struct ca_worker *worker, const struct ca_object *object,
-			    const struct ca_shape *shape)
+uint32_t ca_worker_mold(struct ca_worker *worker, const struct ca_object *object,
+			const struct ca_shape *shape)
 {
 	bool is_static_type = object->type->is_meta && !object->pre;
 	uint64_t head = is_static_type && worker->reader.layout->c.type_getsizeof_head ? 16 : object->pre;
@@ -125,13 +115,14 @@ struct ca_row ca_worker_row(struct ca_worker *worker, const struct ca_object *ob
 
 	if (tracked)
 		ca_worker_follow_list(worker, object);
-	return (struct ca_row){
+	const struct ca_mold mold = {
 		.type = object->type->index,
-		.bytes = small_size(worker, object->address,
-				    head + shape->shallow + worker->counted, false),
-		.owned = small_size(worker, object->address, worker->owned, true),
-		.flags = tracked ? CA_NODE_TRACKED : 0,
+		.flags = tracked ? CA_MOLD_TRACKED : 0,
+		.bytes = head + shape->shallow + worker->counted,
+		.owned = worker->owned,
 	};
+
+	return ca_molds_add(&worker->molds, &mold);
 }
 
 void ca_worker_follow_list(struct ca_worker *worker, const struct ca_object *object)
@@ -147,6 +138,7 @@ void ca_worker_init(struct ca_worker *worker, struct ca_collector *collector)
 	memset(worker, 0, sizeof(*worker));
 	worker->visitor = (struct ca_visitor){visit_refs, visit_buffer};
 	worker->collector = collector;
+	ca_molds_init(&worker->molds);
 	ca_reader_init(&worker->reader, &collector->objects->types_registry);
 }
 
@@ -154,5 +146,5 @@ void ca_worker_fini(struct ca_worker *worker)
 {
 	free(worker->queue);
 	free(worker->outer);
-	free(worker->large);
+	ca_molds_fini(&worker->molds);
 }

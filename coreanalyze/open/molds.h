@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* open, inside: the molds of objects, while these are found. Each worker has a table of its own. */
+#ifndef CA_OPEN_MOLDS_H
+#define CA_OPEN_MOLDS_H
+
+#include "open.h"
+
+/* A mold's type is an index in the registry of types, until it is settled. */
+struct ca_molds {
+	struct ca_mold *items;
+	size_t count, capacity;
+	uint32_t *slots;    /* a hash table: index + 1, or 0 */
+	unsigned slot_bits; /* log2 of how many */
+};
+
+void ca_molds_init(struct ca_molds *molds);
+void ca_molds_fini(struct ca_molds *molds);
+/* One more object of a mold; returns the mold's index. */
+uint32_t ca_molds_add(struct ca_molds *molds, const struct ca_mold *mold);
+/*
+ * Merges count tables to objects' molds, in an order that does not depend on who
+ * met one first. types: what a type's index becomes. Returns what a mold's index
+ * becomes, for each table, to be freed.
+ */
+uint32_t **ca_molds_settle(const struct ca_molds *const *tables, size_t count,
+			   struct ca_objects *objects, const uint32_t *types);
+
+#endif
