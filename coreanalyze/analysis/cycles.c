@@ -148,7 +148,7 @@ static bool has_type(const struct ca_objects *objects, const struct ca_cycles *c
 	for (uint32_t m = 0; objects && m < cycle->objects; m++) {
 		ca_node node = cycles->members[cycle->first + m];
 
-		if (strcmp(objects->types[objects->type[node]].name, name) == 0)
+		if (strcmp(objects->types[ca_node_type(objects, node)].name, name) == 0)
 			return true;
 	}
 	return false;

@@ -39,7 +39,7 @@ static unsigned rank(const struct ca_graph *graph, ca_node node)
 
 	if (!graph->objects)
 		return 0;
-	row = &graph->objects->types[graph->objects->type[node]];
+	row = &graph->objects->types[ca_node_type(graph->objects, node)];
 	if (strncmp(row->name, "builtins.", 9) != 0)
 		return row->type->flags & CA_TPFLAGS_HEAPTYPE ? 0 : 1;
 	return row->type->is_meta ? 2 : 3;

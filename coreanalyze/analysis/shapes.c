@@ -25,7 +25,7 @@ struct pairs {
 
 static uint32_t type_row(const struct job *job, ca_node node)
 {
-	return job->row_of_type ? job->row_of_type[job->graph->objects->type[node]] : 0;
+	return job->row_of_type ? job->row_of_type[ca_node_type(job->graph->objects, node)] : 0;
 }
 
 /* A pair is never 0: the lowest bit is set. */

@@ -26,10 +26,10 @@ static void read_facts(const struct job *job, struct ca_reader *reader, ca_node 
 	job->facts->refcount[node] = count < UINT32_MAX && !ca_object_is_immortal(layout, object.at)
 					     ? (uint32_t)count
 					     : UINT32_MAX;
-	if (!(job->objects->flags[node] & CA_NODE_TRACKED))
+	if (!ca_node_tracked(job->objects, node))
 		return;
 
-	enum ca_finalizer finalizer = job->facts->finalizer[job->objects->type[node]];
+	enum ca_finalizer finalizer = job->facts->finalizer[ca_node_type(job->objects, node)];
 	bool watched = job->places[node] != CA_GC_FROZEN && job->facts->refcount[node] != UINT32_MAX;
 
 	job->facts->bits[node] = (uint8_t)((ca_object_finalized(&object) ? CA_GC_FINALIZED : 0) |
@@ -164,7 +164,7 @@ struct ca_weakref *ca_objects_weakrefs(struct ca_objects *objects, size_t *count
 		ca_addr to, callback;
 		ca_node target;
 
-		if (!weak[objects->type[node]] ||
+		if (!weak[ca_node_type(objects, node)] ||
 		    !ca_weakref_read(reader, ca_objects_address(objects, node), &to, &callback))
 			continue;
 		target = ca_objects_find(objects, to);
