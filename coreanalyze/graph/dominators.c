@@ -224,7 +224,8 @@ void ca_dominators_build(struct ca_context *ctx, const struct ca_graph *graph,
 	t.has_weak = ca_alloc((graph->node_count / 64 + 1) * sizeof(*t.has_weak));
 	memset(t.number, 0xff, graph->node_count * sizeof(*t.number));
 	search(ctx, &t);
-	qsort(t.weak, t.weak_count, sizeof(*t.weak), by_target);
+	if (t.weak_count)
+		qsort(t.weak, t.weak_count, sizeof(*t.weak), by_target);
 	find_semidominators(ctx, &t);
 	find_dominators(&t);
 	for (uint32_t v = 0; v < t.count; v++)

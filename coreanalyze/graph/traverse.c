@@ -26,6 +26,8 @@ static void append(struct tracer *tracer, ca_node to, uint8_t flags)
 {
 	struct ca_span *span = tracer->span;
 
+	if (!to) /* a damaged type is no object */
+		return;
 	if (ca_bit(tracer->builder->program, to))
 		flags |= CA_EDGE_PROGRAM;
 	span->to[span->count] = to;

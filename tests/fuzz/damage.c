@@ -235,6 +235,64 @@ static void ask_objects(struct answer *answer, struct harm *harm)
 	free(reader);
 }
 
+static void check_edges(const struct ca_graph *graph)
+{
+	uint64_t out = 0, in = 0;
+
+	must(graph->node_count == graph->object_count + graph->root_count + 1, "nodes are numbered");
+	for (ca_node node = 0; node < graph->node_count; node++) {
+		struct ca_edges to = ca_graph_out(graph, node), from = ca_graph_in(graph, node);
+
+		out += to.count;
+		in += from.count;
+		for (uint64_t i = 0; i < to.count; i++)
+			must(to.nodes[i] && to.nodes[i] < graph->node_count, "an edge leads to a node");
+	}
+	must(out == graph->edge_count && in == out, "both directions have all edges");
+}
+
+/* What each node dominates adds up to everything. */
+static void check_dominators(struct ca_context *ctx, const struct ca_graph *graph)
+{
+	struct ca_dominators dominators;
+
+	ca_dominators_build(ctx, graph, &dominators);
+	must(dominators.reached == graph->node_count, "node 0 leads to every node");
+	must(dominators.order[0] == 0, "node 0 comes first");
+	ca_dominators_fini(&dominators);
+}
+
+static void ask_graph(struct answer *answer)
+{
+	struct ca_graph *graph;
+	struct ca_verify verify;
+	struct ca_gc_report report;
+	struct ca_gc_facts facts;
+	struct ca_cycles cycles;
+	struct ca_error *err = ca_graph_build(&answer->ctx, answer->objects, &graph);
+
+	if (err) {
+		must(err->status == CA_TARGET, "a graph that cannot be is the core's fault");
+		ca_error_free(err);
+		return;
+	}
+	check_edges(graph);
+	check_dominators(&answer->ctx, graph);
+	must(graph->audit.explained <= graph->audit.checked &&
+		     graph->audit.explained_without_static <= graph->audit.explained,
+	     "no more is explained than is checked");
+	ca_verify_build(graph, &verify);
+	ca_verify_fini(&verify);
+	ca_gc_report_build(answer->objects, &report);
+	ca_gc_facts_build(answer->objects, report.places, &facts);
+	ca_cycles_build(&answer->ctx, graph, &facts, false, NULL, &cycles);
+	must(cycles.objects <= answer->objects->count, "cycles are made of objects");
+	ca_cycles_fini(&cycles);
+	ca_gc_facts_fini(&facts);
+	ca_gc_report_fini(&report);
+	ca_graph_free(graph);
+}
+
 static void ask(struct answer *answer, const struct answer *whole, struct harm *harm)
 {
 	const struct ca_objects *objects = answer->objects;
@@ -253,6 +311,7 @@ static void ask(struct answer *answer, const struct answer *whole, struct harm *
 	     "diff counts what is there");
 	ca_diff_fini(&diff);
 	ask_objects(answer, harm);
+	ask_graph(answer);
 }
 
 /* ---- seeds ------------------------------------------------------------------ */
