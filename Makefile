@@ -51,6 +51,7 @@ library_sources := $(foreach layer,$(layers),$(sort $(wildcard coreanalyze/$(lay
 command_sources := $(sort $(wildcard coreanalyze/command/*.c))
 unit_sources := $(sort $(wildcard tests/unit/*.c tests/support/*.c))
 fuzz_sources := $(sort $(wildcard tests/fuzz/*.c))
+relayout_sources := tests/relayout/relayout.c
 unit_suites := $(patsubst tests/unit/test_%.c,%,$(filter tests/unit/test_%,$(unit_sources)))
 
 objects_of = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
@@ -59,7 +60,9 @@ command_objects := $(call objects_of,$(command_sources))
 main_object := $(BUILD)/obj/coreanalyze/main.o
 unit_objects := $(call objects_of,$(unit_sources))
 fuzz_objects := $(call objects_of,$(fuzz_sources))
-objects := $(library_objects) $(command_objects) $(main_object) $(unit_objects) $(fuzz_objects)
+relayout_objects := $(call objects_of,$(relayout_sources))
+objects := $(library_objects) $(command_objects) $(main_object) $(unit_objects) $(fuzz_objects) \
+	$(relayout_objects)
 
 command := $(BUILD)/coreanalyze
 static := $(BUILD)/libcoreanalyze.a
@@ -68,6 +71,7 @@ shared := $(BUILD)/libcoreanalyze.so
 exports := coreanalyze/coreanalyze.map
 unit := $(BUILD)/tests/unit
 fuzz := $(BUILD)/tests/fuzz
+relayout := $(BUILD)/tests/relayout
 
 quiet = $(if $(V),,@printf '  %-4s %s\n' $(1) $@;)
 
@@ -75,7 +79,7 @@ quiet = $(if $(V),,@printf '  %-4s %s\n' $(1) $@;)
 .DELETE_ON_ERROR:
 
 all: $(command) $(static) $(shared)
-unit: $(unit)
+unit: $(unit) $(relayout)
 fuzz: $(fuzz)
 
 # ---- build
@@ -94,6 +98,10 @@ $(shared): $(library_objects) $(exports)
 $(unit): $(unit_objects) $(command_objects) $(static)
 	@mkdir -p $(@D)
 	$(call quiet,LINK)$(CC) $(our_ldflags) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lcunit $(libraries)
+
+$(relayout): $(relayout_objects) $(static)
+	@mkdir -p $(@D)
+	$(call quiet,LINK)$(CC) $(our_ldflags) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(libraries)
 
 $(fuzz): $(fuzz_objects) $(static)
 	@mkdir -p $(@D)

@@ -19,6 +19,11 @@ struct ca_kind {
 	void (*traverse)(struct ca_reader *reader, const struct ca_object *object,
 			 struct ca_visitor *visitor);
 	uint32_t truncated; /* the last bytes of basicsize that an instance may lack */
+	/*
+	 * Its structure's size in struct ca_layout, plus 1; or 0. Where releases of one
+	 * minor differ: a type of another size is not taken for it.
+	 */
+	uint16_t size_at;
 };
 
 extern const struct ca_kind ca_kind_plain;

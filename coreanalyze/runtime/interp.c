@@ -49,25 +49,33 @@ static bool read_int(const struct ca_image *image, const struct ca_layout *layou
 	return true;
 }
 
-bool ca_read_hexversion(const struct ca_image *image, const struct ca_layout *layout,
-			ca_addr interp, uint32_t *hexversion)
+ca_addr ca_read_key(const struct ca_image *image, const struct ca_layout *layout, ca_addr dict,
+		    const char *name)
 {
-	ca_addr dict = pointer_at(image, interp, layout->interp.sysdict);
 	ca_addr table = dict ? pointer_at(image, dict, layout->dict.ma_keys) : 0;
 	struct ca_keys keys;
 
 	if (!table || !ca_keys_parse(image, layout, table, &keys) || keys.nentries > 1 << 16)
-		return false;
+		return 0;
 	for (uint64_t i = 0; i < keys.nentries; i++) {
 		ca_addr at = keys.entries + i * keys.entry_bytes + keys.key_at;
 		uint64_t key, value;
 
 		if (!ca_image_u64(image, at, &key) || !ca_image_u64(image, at + 8, &value))
-			return false;
-		if (key && value && is_ascii(image, layout, key, "hexversion"))
-			return read_int(image, layout, value, hexversion);
+			return 0;
+		if (key && value && is_ascii(image, layout, key, name))
+			return value;
 	}
-	return false;
+	return 0;
+}
+
+bool ca_read_hexversion(const struct ca_image *image, const struct ca_layout *layout,
+			ca_addr interp, uint32_t *hexversion)
+{
+	ca_addr value = ca_read_key(image, layout, pointer_at(image, interp, layout->interp.sysdict),
+				    "hexversion");
+
+	return value && read_int(image, layout, value, hexversion);
 }
 
 static ca_addr innermost_frame(const struct ca_runtime *rt, ca_addr thread)
@@ -159,48 +167,4 @@ ca_addr ca_runtime_generation(const struct ca_runtime *rt, const struct ca_inter
 	if (generation == CA_GENERATIONS - 1)
 		return interp->gc + layout->gc.permanent_generation;
 	return interp->gc + layout->gc.generations + generation * layout->gc_generation.size;
-}
-
-static void correct(struct ca_runtime *rt, const char *structure, const char *field,
-		    int32_t *offset, int32_t found)
-{
-	if (*offset == found)
-		return;
-	rt->found = ca_grow(rt->found, &rt->found_capacity, rt->found_count + 1, sizeof(*rt->found));
-	rt->found[rt->found_count++] = (struct ca_found_field){structure, field, *offset, found};
-	*offset = found;
-}
-
-/*
- * generation0 holds the address of generations[0] (Modules/gcmodule.c), which a
- * vendor's patch of PyGC_Head's alignment moves from 24 to 20.
- */
-void ca_settle_generations(struct ca_runtime *rt)
-{
-	struct ca_layout *layout = &rt->layout;
-	const struct ca_interp *main = &rt->interps[rt->interp_count - 1];
-
-	if (!ca_has(layout->gc.generation0))
-		return;
-
-	ca_addr first = pointer_at(rt->image, main->gc, layout->gc.generation0);
-
-	if (first == main->gc + 24 || first == main->gc + 20 || first == main->gc + 8)
-		correct(rt, "gc", "generations", &layout->gc.generations, (int32_t)(first - main->gc));
-}
-
-bool ca_prove_generations(const struct ca_runtime *rt)
-{
-	for (size_t i = 0; i < rt->interp_count; i++) {
-		for (unsigned g = 0; g < CA_GENERATIONS; g++) {
-			ca_addr head = ca_runtime_generation(rt, &rt->interps[i], g);
-			uint64_t next, prev;
-
-			if (!ca_image_u64(rt->image, head, &next) ||
-			    !ca_image_u64(rt->image, (next & ~3ull) + 8, &prev) ||
-			    (prev & ~3ull) != (head & ~3ull))
-				return false;
-		}
-	}
-	return true;
 }

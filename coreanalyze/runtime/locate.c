@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "locate.h"
+#include "settle.h"
 
 #define SUPPORTED "CPython 3.8 to 3.15, default builds for x86-64"
 
@@ -74,20 +74,20 @@ static bool generations_hold(const struct ca_image *image, const struct ca_layou
 }
 
 /* The best table for a release: nearest range, then the one that memory bears out. */
-static const struct ca_layout_table *choose_table(const struct ca_image *image, unsigned minor,
+static const struct ca_layout_table *choose_table(const struct ca_runtime *rt, unsigned minor,
 						  unsigned micro, ca_addr interp)
 {
 	const struct ca_layout_table *best = NULL;
 	unsigned best_score = 0;
 
-	for (size_t i = 0; i < ca_layout_table_count; i++) {
-		const struct ca_layout_table *table = &ca_layout_tables[i];
+	for (size_t i = 0; i < rt->table_count; i++) {
+		const struct ca_layout_table *table = &rt->tables[i];
 
 		if (table->minor != minor)
 			continue;
 
 		unsigned near = 255 - distance(table, micro);
-		unsigned score = near << 1 | generations_hold(image, &table->layout, interp);
+		unsigned score = near << 1 | generations_hold(rt->image, &table->layout, interp);
 
 		if (!best || score > best_score) {
 			best = table;
@@ -129,7 +129,7 @@ static struct ca_error *try_cookie(struct ca_runtime *rt, const struct candidate
 
 	if (ca_image_u64(rt->image, where->address + 40, &head_offset) && head_offset < 1 << 24 &&
 	    ca_image_u64(rt->image, where->address + head_offset, &interp) && interp)
-		table = choose_table(rt->image, hex >> 16 & 255, hex >> 8 & 255, interp);
+		table = choose_table(rt, hex >> 16 & 255, hex >> 8 & 255, interp);
 	if (!interp)
 		return NULL; /* a copy that never ran */
 	if (hex >> 24 != 3 || !table)
@@ -140,30 +140,41 @@ static struct ca_error *try_cookie(struct ca_runtime *rt, const struct candidate
 	return NULL;
 }
 
+/* The release that a table's layout leads to; with `search` its fields may have moved. */
+static bool try_table(struct ca_runtime *rt, const struct ca_layout_table *table, bool search,
+		      ca_addr *interp, uint32_t *hexversion)
+{
+	ca_addr interps[CA_SCORED_INTERPS];
+	size_t count;
+
+	rt->layout = table->layout;
+	rt->proved = !search;
+	if (search ? !ca_settle_group(rt, &ca_group_interps) : ca_score_interps(rt) <= 0)
+		return false;
+	count = ca_scored_interps(rt, interps);
+	*interp = interps[count - 1];
+	return ca_read_hexversion(rt->image, &rt->layout, *interp, hexversion) &&
+	       *hexversion >> 24 == 3 && (*hexversion >> 16 & 255) == table->minor;
+}
+
 /*
  * Up to 3.12 nothing in .data says the version: a table is right when
  * sys.hexversion, read through it, names the table's own minor version.
  */
 static struct ca_error *try_tables(struct ca_runtime *rt, const struct candidate *where, bool *found)
 {
-	for (size_t i = 0; i < ca_layout_table_count; i++) {
-		const struct ca_layout_table *table = &ca_layout_tables[i];
-		const struct ca_layout *layout = &table->layout;
-		uint64_t interp, back;
+	rt->address = where->address;
+	for (size_t i = 0; i < 2 * rt->table_count; i++) {
+		bool search = i >= rt->table_count;
+		const struct ca_layout_table *table = &rt->tables[i % rt->table_count];
+		ca_addr interp;
 		uint32_t hex;
+		bool fits = table->minor <= 12 && try_table(rt, table, search, &interp, &hex);
 
-		if (table->minor > 12 ||
-		    !ca_image_u64(rt->image, where->address + layout->runtime.interpreters_head, &interp) ||
-		    !interp)
+		rt->found_count = 0; /* is settled again once the table is chosen */
+		if (!fits)
 			continue;
-		if (ca_has(layout->interp.runtime) &&
-		    (!ca_image_u64(rt->image, interp + layout->interp.runtime, &back) ||
-		     back != where->address))
-			continue;
-		if (!ca_read_hexversion(rt->image, layout, interp, &hex) || hex >> 24 != 3 ||
-		    (hex >> 16 & 255) != table->minor)
-			continue;
-		adopt(rt, where, choose_table(rt->image, table->minor, hex >> 8 & 255, interp), hex);
+		adopt(rt, where, choose_table(rt, table->minor, hex >> 8 & 255, interp), hex);
 		*found = true;
 		return NULL;
 	}
@@ -187,27 +198,65 @@ static bool find_type_type(struct ca_runtime *rt)
 	return false;
 }
 
-static struct ca_error *prove(struct ca_runtime *rt)
+static struct ca_error *not_proved(const struct ca_runtime *rt, const char *what)
 {
-	const char *what = NULL;
-
-	if (!ca_read_interps(rt))
-		what = "no interpreter points back at the runtime";
-	else if (!find_type_type(rt))
-		what = "the type of `type` is not itself";
-	if (!what) {
-		ca_settle_generations(rt);
-		if (ca_prove_generations(rt))
-			return NULL;
-		ca_warn(rt->ctx, "collector-lists", rt->interps[0].gc,
-			"objects over 512 bytes that only these lists reach may be missing",
-			"a list of the garbage collector is damaged or its place is not known");
-		return NULL;
-	}
 	return ca_error_make(CA_TARGET, "the interpreter's state could not be read",
-			     "is the core complete, and were the executable's files found (--exe, --sysroot)?",
+			     rt->proved ? "is the core complete, and were the executable's files found "
+					  "(--exe, --sysroot)?"
+					: "this release has no layout of its own: a newer coreanalyze may",
 			     "CPython %s with the layout of table %s: %s", rt->version,
 			     rt->table->name, what);
+}
+
+/* A release that no table covers has what its neighbours agree on, or what was found. */
+static void warn_inferred(struct ca_runtime *rt)
+{
+	if (!table_covers(rt->table, rt->minor, rt->micro))
+		ca_warn(rt->ctx, "layout-inferred", 0,
+			"sizes that this release changed, if any, are those of the other",
+			"no layout is known for CPython %s: that of 3.%u.%u to 3.%u.%u is used, and what "
+			"could be checked in memory was",
+			rt->version, rt->table->minor, rt->table->first_micro, rt->table->minor,
+			rt->table->last_micro);
+}
+
+static struct ca_error *settle(struct ca_runtime *rt)
+{
+	if (!ca_settle_group(rt, &ca_group_interps))
+		return not_proved(rt, "no interpreter points back at the runtime");
+	for (const struct ca_group *group = ca_groups; group->what; group++) {
+		if (group->score == ca_score_collector)
+			ca_settle_generation0(rt);
+		if (ca_settle_group(rt, group))
+			continue;
+		if (!rt->proved) {
+			char what[128];
+
+			snprintf(what, sizeof(what), "%s was not found", group->what);
+			return not_proved(rt, what);
+		}
+		ca_warn(rt->ctx, group->score == ca_score_collector ? "collector-lists" : "layout-contradicted",
+			rt->interps ? rt->interps[0].gc : rt->address,
+			group->score == ca_score_collector
+				? "objects over 512 bytes that only these lists reach may be missing"
+				: "what is read through it may be missing or wrong",
+			"damaged, or not where this release has it: %s", group->what);
+	}
+	warn_inferred(rt);
+	return NULL;
+}
+
+static struct ca_error *prove(struct ca_runtime *rt)
+{
+	struct ca_error *err = settle(rt);
+
+	if (err)
+		return err;
+	if (!ca_read_interps(rt))
+		return not_proved(rt, "no interpreter points back at the runtime");
+	if (!find_type_type(rt))
+		return not_proved(rt, "the type of `type` is not itself");
+	return NULL;
 }
 
 static struct ca_error *no_python(const struct ca_image *image, size_t candidates)
@@ -249,6 +298,13 @@ static bool is_collecting(const struct ca_runtime *rt)
 struct ca_error *ca_runtime_open(struct ca_context *ctx, const struct ca_image *image,
 				 struct ca_runtime **out)
 {
+	return ca_runtime_open_with(ctx, image, ca_layout_tables, ca_layout_table_count, out);
+}
+
+struct ca_error *ca_runtime_open_with(struct ca_context *ctx, const struct ca_image *image,
+				      const struct ca_layout_table *tables, size_t table_count,
+				      struct ca_runtime **out)
+{
 	struct ca_error *err = NULL;
 	struct ca_runtime *rt = ca_alloc(sizeof(*rt));
 	size_t candidates = 0;
@@ -256,6 +312,8 @@ struct ca_error *ca_runtime_open(struct ca_context *ctx, const struct ca_image *
 
 	rt->ctx = ctx;
 	rt->image = image;
+	rt->tables = tables;
+	rt->table_count = table_count;
 	for (size_t i = 0; i < image->module_count && !found && !err; i++) {
 		struct candidate where = {&image->modules[i], 0};
 

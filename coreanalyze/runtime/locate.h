@@ -5,9 +5,17 @@
 
 #include "runtime.h"
 
+/* As ca_runtime_open(), but no other tables than these are known. */
+struct ca_error *ca_runtime_open_with(struct ca_context *ctx, const struct ca_image *image,
+				      const struct ca_layout_table *tables, size_t table_count,
+				      struct ca_runtime **out);
+
 /* sys.hexversion, read from the interpreter's sys dict with this layout; false when it does not hold. */
 bool ca_read_hexversion(const struct ca_image *image, const struct ca_layout *layout,
 			ca_addr interp, uint32_t *hexversion);
+/* A str-keyed dict's value, read with this layout; 0 when absent. Of few entries: sys's, a module's. */
+ca_addr ca_read_key(const struct ca_image *image, const struct ca_layout *layout, ca_addr dict,
+		    const char *name);
 /* Fills the interpreters and threads; false when a list is broken at its first link. */
 bool ca_read_interps(struct ca_runtime *rt);
 /* Replaces offsets that the target's own _Py_DebugOffsets gives. */
@@ -15,9 +23,5 @@ void ca_apply_debug_offsets(struct ca_runtime *rt);
 /* True when the cookie of _Py_DebugOffsets is at addr; gives its version and build. */
 bool ca_debug_offsets_at(const struct ca_image *image, ca_addr addr, uint32_t *hexversion,
 			 bool *free_threaded);
-/* Reads gc.generations from generation0's value where the release has it. */
-void ca_settle_generations(struct ca_runtime *rt);
-/* The lists of every interpreter are linked both ways at their heads. */
-bool ca_prove_generations(const struct ca_runtime *rt);
 
 #endif

@@ -45,6 +45,8 @@ struct ca_found_field {
 struct ca_runtime {
 	struct ca_context *ctx;
 	const struct ca_image *image;
+	const struct ca_layout_table *tables; /* those that are known */
+	size_t table_count;
 	const struct ca_layout_table *table; /* where the layout began */
 	struct ca_layout layout;             /* settled: the table's, corrected by the image */
 	uint32_t hexversion;                 /* PY_VERSION_HEX */

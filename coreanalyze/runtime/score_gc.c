@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* What proves struct _gc_runtime_state. */
+#include "settle.h"
+
+enum { ABSENT = -1 };
+
+/* Walks over the collector's state of each interpreter; 3.8 has one, in the runtime. */
+static size_t collectors(const struct ca_runtime *rt, ca_addr *out)
+{
+	const struct ca_layout *layout = &rt->layout;
+	size_t count;
+
+	if (!ca_has(layout->interp.gc)) {
+		out[0] = rt->address + (uint64_t)layout->runtime.gc;
+		return 1;
+	}
+	count = ca_scored_interps(rt, out);
+	for (size_t i = 0; i < count; i++)
+		out[i] += (uint64_t)layout->interp.gc;
+	return count;
+}
+
+/* A list's head: its next one points back, its previous one forth. */
+static bool is_head(const struct ca_image *image, ca_addr head)
+{
+	ca_addr next = ca_word_at(image, head, 0) & ~3ull, prev = ca_word_at(image, head, 8) & ~3ull;
+
+	return next && prev && !(head & 3) &&
+	       (ca_word_at(image, next, 8) & ~3ull) == (head & ~3ull) &&
+	       (ca_word_at(image, prev, 0) & ~3ull) == (head & ~3ull);
+}
+
+static bool overlap(const struct ca_layout *layout)
+{
+	int32_t first = layout->gc.generations, frozen = layout->gc.permanent_generation;
+	int32_t each = layout->gc_generation.size;
+
+	return frozen + each > first && frozen < first + (CA_GENERATIONS - 1) * each;
+}
+
+static bool lists_hold(const struct ca_runtime *rt, ca_addr gc)
+{
+	const struct ca_layout *layout = &rt->layout;
+	ca_addr first = gc + (uint64_t)layout->gc.generations;
+
+	if (ca_has(layout->gc.generation0) &&
+	    ca_word_at(rt->image, gc, layout->gc.generation0) != first)
+		return false;
+	for (unsigned g = 0; g + 1 < CA_GENERATIONS; g++)
+		if (!is_head(rt->image, first + g * (uint64_t)layout->gc_generation.size))
+			return false;
+	return is_head(rt->image, gc + (uint64_t)layout->gc.permanent_generation);
+}
+
+int64_t ca_score_collector(const struct ca_runtime *rt)
+{
+	ca_addr gcs[CA_SCORED_INTERPS];
+	size_t count = collectors(rt, gcs);
+
+	if (!count || overlap(&rt->layout))
+		return -1;
+	for (size_t i = 0; i < count; i++)
+		if (!lists_hold(rt, gcs[i]))
+			return -1;
+	return 1;
+}
+
+/* The word behind the collector's lists that points at the first of them, or ABSENT. */
+static int32_t find_generation0(const struct ca_runtime *rt, ca_addr gc)
+{
+	enum { MOST_BYTES = 320 };
+	const struct ca_layout *layout = &rt->layout;
+	int32_t at = layout->gc.permanent_generation + layout->gc_generation.size;
+
+	for (at = (at + 7) & ~7; at < MOST_BYTES; at += 8)
+		if (ca_word_at(rt->image, gc, at) == gc + (uint64_t)layout->gc.generations)
+			return at;
+	return ABSENT;
+}
+
+static void set_generation0(struct ca_runtime *rt, int32_t at)
+{
+	struct ca_layout *layout = &rt->layout;
+
+	layout->gc.generation0 = at;
+	layout->gc.long_lived_total = ca_has(at) ? at - 16 : ABSENT;
+	layout->gc.long_lived_pending = ca_has(at) ? at - 8 : ABSENT;
+}
+
+void ca_settle_generation0(struct ca_runtime *rt)
+{
+	struct ca_layout *layout = &rt->layout;
+	struct ca_layout table = *layout;
+	ca_addr gcs[CA_SCORED_INTERPS];
+	bool holds = ca_score_collector(rt) > 0;
+	int32_t found;
+
+	if (rt->proved || !ca_has(layout->gc.visited_space) || !collectors(rt, gcs) ||
+	    (holds && ca_has(layout->gc.generation0)))
+		return;
+	set_generation0(rt, ABSENT);
+	found = find_generation0(rt, gcs[0]);
+	if (ca_has(found))
+		set_generation0(rt, found);
+	if (ca_score_collector(rt) < 0)
+		*layout = table;
+}
+
+static bool is_list(const struct ca_runtime *rt, ca_addr addr)
+{
+	enum { LIST_SUBCLASS = 1 << 25 };
+	ca_addr type = ca_plausible_type(rt, addr);
+
+	return type && ca_word_at(rt->image, type, rt->layout.type.tp_flags) & LIST_SUBCLASS;
+}
+
+/*
+ * Two lists, side by side, and no other beside them. Until the gc module is
+ * imported there is no second, in 3.8 no first.
+ */
+int64_t ca_score_gc_lists(const struct ca_runtime *rt)
+{
+	const struct ca_layout *layout = &rt->layout;
+	ca_addr gcs[CA_SCORED_INTERPS];
+	size_t count = collectors(rt, gcs);
+
+	if (!count || layout->gc.callbacks != layout->gc.garbage + 8)
+		return -1;
+
+	ca_addr at = gcs[count - 1] + (uint64_t)layout->gc.garbage;
+	ca_addr garbage = ca_word_at(rt->image, at, 0), callbacks = ca_word_at(rt->image, at, 8);
+
+	if (at & 7 || (garbage ? !is_list(rt, garbage) : callbacks != 0) ||
+	    (callbacks && !is_list(rt, callbacks)) || is_list(rt, ca_word_at(rt->image, at - 8, 0)) ||
+	    is_list(rt, ca_word_at(rt->image, at, 16)))
+		return -1;
+	return (garbage != 0) + (callbacks != 0);
+}
+
+/* The flag stands before gc.garbage; 3.15 has the frame between them. */
+int64_t ca_score_gc_collecting(const struct ca_runtime *rt)
+{
+	const struct ca_layout *layout = &rt->layout;
+	ca_addr gcs[CA_SCORED_INTERPS];
+	uint32_t value;
+
+	if (!collectors(rt, gcs) ||
+	    layout->gc.garbage - layout->gc.collecting != (ca_has(layout->gc_stats.size) ? 16 : 8) ||
+	    !ca_image_u32(rt->image, gcs[0] + (uint64_t)layout->gc.collecting, &value))
+		return -1;
+	return value <= 1 ? 1 : -1;
+}
+
+/* The figures stand behind the frozen generation. */
+int64_t ca_score_gc_stats(const struct ca_runtime *rt)
+{
+	const struct ca_layout *layout = &rt->layout;
+
+	return layout->gc.generation_stats ==
+			       layout->gc.permanent_generation + layout->gc_generation.size
+		       ? 1
+		       : -1;
+}
+
+/* Two int beside each other, before the generations. */
+int64_t ca_score_gc_flags(const struct ca_runtime *rt)
+{
+	const struct ca_layout *layout = &rt->layout;
+	ca_addr gcs[CA_SCORED_INTERPS];
+	uint32_t enabled, debug;
+
+	if (!collectors(rt, gcs) || layout->gc.debug != layout->gc.enabled + 4 ||
+	    layout->gc.debug + 4 > layout->gc.generations ||
+	    !ca_image_u32(rt->image, gcs[0] + (uint64_t)layout->gc.enabled, &enabled) ||
+	    !ca_image_u32(rt->image, gcs[0] + (uint64_t)layout->gc.debug, &debug))
+		return -1;
+	return enabled <= 1 && debug < 256 ? 1 : -1;
+}
+
+/* Two Py_ssize_t beside each other; the second counts a part of what the first does. */
+int64_t ca_score_gc_counts(const struct ca_runtime *rt)
+{
+	const struct ca_layout *layout = &rt->layout;
+
+	if (!ca_has(layout->gc.long_lived_total))
+		return 0;
+	return layout->gc.long_lived_pending == layout->gc.long_lived_total + 8 ? 1 : -1;
+}

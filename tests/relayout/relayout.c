@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * relayout CORE: what would be answered if the tables were others. Each line of
+ * standard input is one case, each line of standard output its answer:
+ *
+ *   as-is                        all tables
+ *   without TABLE...             all but these
+ *   only MINOR                   those of one minor version, called by the core's
+ *   shift STRUCT FIELD BYTES     the core's minor's tables, a field moved in all of them
+ *
+ * In the last three no table names the release: nothing is taken on trust.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../../coreanalyze/open/open.h"
+#include "../../coreanalyze/runtime/locate.h"
+
+static const char *const no_releases[] = {NULL};
+
+struct tables {
+	struct ca_layout_table *items;
+	size_t count;
+};
+
+static struct tables copy_tables(int minor)
+{
+	struct tables tables = {ca_alloc(ca_layout_table_count * sizeof(*tables.items)), 0};
+
+	for (size_t i = 0; i < ca_layout_table_count; i++)
+		if (minor < 0 || ca_layout_tables[i].minor == minor)
+			tables.items[tables.count++] = ca_layout_tables[i];
+	return tables;
+}
+
+static void distrust(struct tables *tables)
+{
+	for (size_t i = 0; i < tables->count; i++)
+		tables->items[i].releases = no_releases;
+}
+
+static void drop(struct tables *tables, const char *name)
+{
+	for (size_t i = 0; i < tables->count; i++)
+		if (strcmp(tables->items[i].name, name) == 0)
+			tables->items[i--] = tables->items[--tables->count];
+}
+
+static bool shift(struct tables *tables, const char *structure, const char *field, int by)
+{
+	for (size_t f = 0; f < ca_layout_field_count; f++) {
+		const struct ca_layout_field *known = &ca_layout_fields[f];
+
+		if (strcmp(known->structure, structure) != 0 || strcmp(known->field, field) != 0)
+			continue;
+		for (size_t i = 0; i < tables->count; i++) {
+			int32_t *offset = (int32_t *)((char *)&tables->items[i].layout + known->offset);
+
+			if (ca_has(*offset))
+				*offset += by;
+		}
+		return true;
+	}
+	return false;
+}
+
+/* ---- the answer ----------------------------------------------------------- */
+
+struct sum {
+	uint64_t count, bytes, owned, tracked;
+};
+
+static int by_text(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static uint64_t digest_types(const struct ca_objects *objects)
+{
+	struct sum *sums = ca_alloc((objects->type_count + 1) * sizeof(*sums));
+	char **lines = ca_alloc((objects->type_count + 1) * sizeof(*lines));
+	uint64_t digest = 0xcbf29ce484222325u;
+
+	for (ca_node node = 1; node <= objects->count; node++) {
+		struct sum *sum = &sums[objects->type[node]];
+
+		sum->count++;
+		sum->bytes += ca_node_bytes(objects, node);
+		sum->owned += ca_node_owned(objects, node);
+		sum->tracked += objects->flags[node] & CA_NODE_TRACKED;
+	}
+	for (uint32_t i = 0; i < objects->type_count; i++) {
+		const struct sum *sum = &sums[i];
+
+		lines[i] = ca_alloc(strlen(objects->types[i].name) + 100);
+		sprintf(lines[i], "%s %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64, objects->types[i].name,
+			sum->count, sum->bytes, sum->owned, sum->tracked);
+	}
+	qsort(lines, objects->type_count, sizeof(*lines), by_text);
+	for (uint32_t i = 0; i < objects->type_count; i++) {
+		if (getenv("RELAYOUT_TYPES"))
+			fprintf(stderr, "%s\n", lines[i]);
+		for (const char *c = lines[i]; *c; c++)
+			digest = (digest ^ (uint8_t)*c) * 0x100000001b3u;
+		free(lines[i]);
+	}
+	free(lines);
+	free(sums);
+	return digest;
+}
+
+static void print_runtime(const struct ca_runtime *rt)
+{
+	struct ca_gc gc;
+
+	printf("%s", rt->version);
+	for (size_t i = 0; i < rt->interp_count; i++) {
+		const struct ca_interp *interp = &rt->interps[i];
+
+		printf(" interp %" PRIx64 " %" PRId64, interp->address, interp->id);
+		if (!ca_gc_read(rt, interp, &gc))
+			continue;
+		printf(" gc %d %d %u %" PRIx64 " %" PRIx64, gc.enabled, gc.collecting, gc.debug, gc.garbage,
+		       gc.callbacks);
+		for (unsigned g = 0; g < CA_GC_GENERATIONS; g++)
+			printf(" (%d %d %" PRId64 " %" PRId64 ")", gc.generations[g].threshold,
+			       gc.generations[g].count, gc.generations[g].collections,
+			       gc.generations[g].collected);
+	}
+	for (size_t i = 0; i < rt->thread_count; i++) {
+		const struct ca_thread *thread = &rt->threads[i];
+
+		printf(" thread %" PRIx64 " of %u %" PRIx64 " %" PRIu64 " %" PRIx64, thread->address,
+		       thread->interp, thread->thread_id, thread->native_id, thread->frame);
+	}
+}
+
+static void print_searched(const struct ca_runtime *rt)
+{
+	printf(" |");
+	for (size_t i = 0; i < rt->found_count; i++)
+		printf(" %s.%s=%d", rt->found[i].structure, rt->found[i].field, rt->found[i].offset);
+	printf("\n");
+}
+
+static void print_error(struct ca_error *err)
+{
+	printf("error: %s: %s\n", err->what, err->why);
+	ca_error_free(err);
+}
+
+/* known: a layout whose answer is known; equal ones have the same. */
+static struct ca_layout known;
+static uint64_t known_digest, known_count;
+static bool is_known;
+
+static void answer(struct ca_context *ctx, const struct ca_image *image, const struct tables *tables)
+{
+	struct ca_runtime *rt;
+	struct ca_objects *objects;
+	struct ca_error *err = ca_runtime_open_with(ctx, image, tables->items, tables->count, &rt);
+
+	if (err) {
+		print_error(err);
+		return;
+	}
+	if (!is_known || memcmp(&known, &rt->layout, sizeof(known)) != 0) {
+		err = ca_objects_open(ctx, rt, &objects);
+		if (err) {
+			print_error(err);
+			ca_runtime_close(rt);
+			return;
+		}
+		known = rt->layout;
+		known_digest = digest_types(objects);
+		known_count = objects->count;
+		ca_objects_close(objects);
+		is_known = true;
+	}
+	printf("%" PRIu64 " objects %" PRIx64 " ", known_count, known_digest);
+	print_runtime(rt);
+	print_searched(rt);
+	ca_runtime_close(rt);
+}
+
+/* The core's minor version: the first case's answer has it. */
+static unsigned minor_of(struct ca_context *ctx, const struct ca_image *image)
+{
+	struct ca_runtime *rt;
+	struct ca_error *err = ca_runtime_open(ctx, image, &rt);
+	unsigned minor;
+
+	if (err) {
+		fprintf(stderr, "relayout: %s: %s\n", err->what, err->why);
+		exit(3);
+	}
+	minor = rt->minor;
+	ca_runtime_close(rt);
+	return minor;
+}
+
+static bool change(struct tables *tables, unsigned minor, char *line)
+{
+	char *verb = strtok(line, " \n"), *word = strtok(NULL, " \n");
+
+	*tables = copy_tables(verb && strcmp(verb, "shift") == 0 ? (int)minor : -1);
+	if (!verb || strcmp(verb, "as-is") == 0)
+		return verb != NULL;
+	distrust(tables);
+	if (strcmp(verb, "without") == 0) {
+		for (; word; word = strtok(NULL, " \n"))
+			drop(tables, word);
+		return true;
+	}
+	if (strcmp(verb, "only") == 0 && word) {
+		free(tables->items);
+		*tables = copy_tables(atoi(word));
+		distrust(tables);
+		for (size_t i = 0; i < tables->count; i++)
+			tables->items[i].minor = (uint8_t)minor;
+		return true;
+	}
+
+	char *field = strtok(NULL, " \n"), *by = strtok(NULL, " \n");
+
+	return word && field && by && shift(tables, word, field, atoi(by));
+}
+
+int main(int argc, char **argv)
+{
+	struct ca_context ctx;
+	struct ca_image *image;
+	char line[512];
+
+	if (argc != 2) {
+		fprintf(stderr, "usage: relayout CORE\n");
+		return 2;
+	}
+	ca_context_init(&ctx);
+	ctx.threads = 1;
+
+	struct ca_error *err = ca_image_open(&ctx, argv[1], NULL, &image);
+
+	if (err) {
+		fprintf(stderr, "relayout: %s: %s\n", err->what, err->why);
+		return 3;
+	}
+
+	unsigned minor = minor_of(&ctx, image);
+
+	while (fgets(line, sizeof(line), stdin)) {
+		struct tables tables;
+
+		if (!change(&tables, minor, line)) {
+			fprintf(stderr, "relayout: no such case\n");
+			return 2;
+		}
+		answer(&ctx, image, &tables);
+		free(tables.items);
+		fflush(stdout);
+	}
+	ca_image_close(image);
+	ca_context_fini(&ctx);
+	return 0;
+}
