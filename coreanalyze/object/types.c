@@ -112,6 +112,17 @@ static bool is_opaque(const char *tp_name)
 	return strchr(tp_name, '.');
 }
 
+/* A structure that moved between releases is told by its size where no table covers the release. */
+static bool size_fits(const struct ca_layout *layout, const struct ca_kind *kind, uint64_t basicsize)
+{
+	int32_t size;
+
+	if (!kind->size_at)
+		return true;
+	memcpy(&size, (const char *)layout + kind->size_at - 1, sizeof(size));
+	return (uint64_t)size == basicsize;
+}
+
 /*
  * Walks up the bases for the kind: the first base that begins one by its name,
  * else the topmost one that has a kind's flag.
@@ -143,10 +154,12 @@ static void find_kind(const struct ca_reader *reader, struct ca_type *type)
 
 		const struct ca_kind *kind = ca_kind_of(flags, heap, named ? text : NULL);
 
-		if (kind) {
+		uint64_t basicsize = ca_load_u64(bytes + layout->type.tp_basicsize);
+
+		if (kind && size_fits(layout, kind, basicsize)) {
 			type->kind = kind;
 			type->kind_owner = at;
-			type->kind_end = (uint32_t)ca_load_u64(bytes + layout->type.tp_basicsize);
+			type->kind_end = (uint32_t)basicsize;
 			type->untaught = false;
 			if (kind->name) { /* tells of all memory but a module's state's */
 				type->opaque = strcmp(kind->name, "module") == 0;

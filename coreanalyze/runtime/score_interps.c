@@ -89,12 +89,13 @@ int64_t ca_score_interps(const struct ca_runtime *rt)
 	return 1;
 }
 
-/* The main one has 0, each that was made later a higher number. */
+/* The main one has 0, each that was made later a higher number: as low as can be. */
 int64_t ca_score_ids(const struct ca_runtime *rt)
 {
+	enum { MOST = 1 << 30 };
 	ca_addr interps[CA_SCORED_INTERPS];
 	size_t count = ca_scored_interps(rt, interps);
-	uint64_t above = 1 << 30;
+	uint64_t above = MOST, newest = 0;
 
 	for (size_t i = 0; i < count; i++) {
 		uint64_t id;
@@ -103,8 +104,9 @@ int64_t ca_score_ids(const struct ca_runtime *rt)
 		    id >= above || (!id && i + 1 < count))
 			return -1;
 		above = id;
+		newest = i ? newest : id;
 	}
-	return above == 0 || count == CA_SCORED_INTERPS ? 1 : -1;
+	return above == 0 || count == CA_SCORED_INTERPS ? (int64_t)(MOST - newest) : -1;
 }
 
 static ca_addr main_dict(const struct ca_runtime *rt, int32_t offset)

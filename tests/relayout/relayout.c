@@ -77,11 +77,22 @@ static int by_text(const void *a, const void *b)
 	return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-static uint64_t digest_types(const struct ca_objects *objects)
+static uint64_t fnv(uint64_t digest, const char *text)
+{
+	for (const char *c = text; *c; c++)
+		digest = (digest ^ (uint8_t)*c) * 0x100000001b3u;
+	return digest;
+}
+
+struct digest {
+	uint64_t objects, counts, sizes; /* types by their number; by their bytes too */
+};
+
+static struct digest digest_types(const struct ca_objects *objects)
 {
 	struct sum *sums = ca_alloc((objects->type_count + 1) * sizeof(*sums));
 	char **lines = ca_alloc((objects->type_count + 1) * sizeof(*lines));
-	uint64_t digest = 0xcbf29ce484222325u;
+	struct digest digest = {objects->count, 0, 0};
 
 	for (ca_node node = 1; node <= objects->count; node++) {
 		struct sum *sum = &sums[objects->type[node]];
@@ -95,15 +106,14 @@ static uint64_t digest_types(const struct ca_objects *objects)
 		const struct sum *sum = &sums[i];
 
 		lines[i] = ca_alloc(strlen(objects->types[i].name) + 100);
-		sprintf(lines[i], "%s %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64, objects->types[i].name,
-			sum->count, sum->bytes, sum->owned, sum->tracked);
+		sprintf(lines[i], "%s %" PRIu64 " %" PRIu64 "\t%" PRIu64 " %" PRIu64, objects->types[i].name,
+			sum->count, sum->tracked, sum->bytes, sum->owned);
 	}
 	qsort(lines, objects->type_count, sizeof(*lines), by_text);
 	for (uint32_t i = 0; i < objects->type_count; i++) {
-		if (getenv("RELAYOUT_TYPES"))
-			fprintf(stderr, "%s\n", lines[i]);
-		for (const char *c = lines[i]; *c; c++)
-			digest = (digest ^ (uint8_t)*c) * 0x100000001b3u;
+		digest.sizes = fnv(digest.sizes, lines[i]);
+		*strchr(lines[i], '\t') = '\0';
+		digest.counts = fnv(digest.counts, lines[i]);
 		free(lines[i]);
 	}
 	free(lines);
@@ -153,7 +163,7 @@ static void print_error(struct ca_error *err)
 
 /* known: a layout whose answer is known; equal ones have the same. */
 static struct ca_layout known;
-static uint64_t known_digest, known_count;
+static struct digest digest;
 static bool is_known;
 
 static void answer(struct ca_context *ctx, const struct ca_image *image, const struct tables *tables)
@@ -174,12 +184,12 @@ static void answer(struct ca_context *ctx, const struct ca_image *image, const s
 			return;
 		}
 		known = rt->layout;
-		known_digest = digest_types(objects);
-		known_count = objects->count;
+		digest = digest_types(objects);
 		ca_objects_close(objects);
 		is_known = true;
 	}
-	printf("%" PRIu64 " objects %" PRIx64 " ", known_count, known_digest);
+	printf("%" PRIu64 " objects %" PRIx64 " sizes %" PRIx64 " ", digest.objects, digest.counts,
+	       digest.sizes);
 	print_runtime(rt);
 	print_searched(rt);
 	ca_runtime_close(rt);
