@@ -95,12 +95,12 @@ static struct digest digest_types(const struct ca_objects *objects)
 	struct digest digest = {objects->count, 0, 0};
 
 	for (ca_node node = 1; node <= objects->count; node++) {
-		struct sum *sum = &sums[objects->type[node]];
+		struct sum *sum = &sums[ca_node_type(objects, node)];
 
 		sum->count++;
 		sum->bytes += ca_node_bytes(objects, node);
 		sum->owned += ca_node_owned(objects, node);
-		sum->tracked += objects->flags[node] & CA_NODE_TRACKED;
+		sum->tracked += ca_node_tracked(objects, node);
 	}
 	for (uint32_t i = 0; i < objects->type_count; i++) {
 		const struct sum *sum = &sums[i];
