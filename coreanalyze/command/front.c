@@ -25,7 +25,7 @@ struct front {
 	struct waiting queue[WAITING_MAX]; /* the first one is at the keeper when busy */
 	size_t queued;
 	bool busy, ready, ended; /* ended: no more lines come */
-	bool answered, cancelled;
+	bool answered, cancelled, retried;
 	pid_t runner;
 	char *buffer;            /* LINE_MAX_BYTES */
 	size_t filled;
@@ -92,6 +92,8 @@ static void cancel(struct front *front, const json_t *id)
 	for (size_t i = 0; i < front->queued; i++) {
 		if (!json_equal(front->queue[i].id, id))
 			continue;
+		if (i == 0 && front->answered)
+			return; /* too late: the runner becomes the keeper */
 		if (i == 0 && front->busy) {
 			front->cancelled = true;
 			if (front->runner > 0)
@@ -180,7 +182,7 @@ static void read_lines(struct front *front)
 
 static void finish(struct front *front)
 {
-	front->busy = false;
+	front->busy = front->answered = front->retried = false;
 	front->runner = 0;
 	if (front->queued)
 		drop(front, 0);
@@ -217,7 +219,10 @@ static struct ca_error *start_anew(struct front *front)
 {
 	if (!front->ready && ++front->deaths > EARLY_DEATHS_MAX)
 		return ca_error_make(CA_INTERNAL, "cannot go on", "", "the analysis of the target ended early");
-	if (front->busy) {
+	if (front->busy && !front->runner && !front->cancelled && !front->retried) {
+		front->busy = false; /* it was not begun: the next one is asked */
+		front->retried = true;
+	} else if (front->busy) {
 		tell_death(front, SIGKILL);
 		finish(front);
 	}
