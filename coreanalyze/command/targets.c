@@ -170,6 +170,8 @@ void ca_targets_refresh(struct ca_targets *targets)
 	struct ca_session *session = targets->own;
 
 	targets->own = NULL;
+	if (session)
+		ca_image_let_go(session->image);
 	close_unused(targets, session);
 }
 

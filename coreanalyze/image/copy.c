@@ -38,7 +38,8 @@ struct ca_error *ca_copy_open(struct ca_copy *copy, struct ca_context *ctx, int3
 	uint64_t memory = ca_memory_room(""), disk;
 	char wanted[32], there[32], room[32];
 
-	*copy = (struct ca_copy){ .ctx = ctx, .pid = pid, .spool = { .fd = -1 } };
+	*copy = (struct ca_copy){ .ctx = ctx, .pid = pid, .spool = { .fd = -1 }, .lazy_mem = -1,
+				  .store = -1 };
 	/* A third of its size must be left, to others and to what we make of it. */
 	if (bytes / 3 <= memory && bytes <= memory - bytes / 3)
 		return NULL;
@@ -82,7 +83,16 @@ static bool add_cluster(struct ca_copy *copy, ca_addr start, ca_addr end)
 	};
 	uint64_t bytes = cluster.end - cluster.start;
 
-	if (on_disk(copy)) {
+	if (copy->lazy_mem >= 0) {
+		int store = on_disk(copy) ? copy->spool.fd : copy->store;
+
+		copy->file_bytes += bytes;
+		if (ftruncate(store, (off_t)copy->file_bytes))
+			return false;
+		cluster.at = ca_lazy_map(copy->lazy_mem, store, cluster.offset, cluster.start, bytes);
+		if (!cluster.at)
+			return false;
+	} else if (on_disk(copy)) {
 		copy->file_bytes += bytes;
 	} else {
 		void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
@@ -280,16 +290,19 @@ bool ca_copy_keep(struct ca_copy *copy, struct ca_image *image)
 {
 	struct ca_image_private *priv = image->priv;
 
-	if (on_disk(copy) && ftruncate(copy->spool.fd, (off_t)copy->file_bytes))
+	bool lazy = copy->lazy_mem >= 0;
+
+	if (on_disk(copy) && !lazy && ftruncate(copy->spool.fd, (off_t)copy->file_bytes))
 		return false;
 	priv->copies = ca_alloc(copy->count * sizeof(*priv->copies));
 	for (size_t i = 0; i < copy->count; i++) {
 		struct ca_cluster *cluster = &copy->clusters[i];
 		uint64_t bytes = cluster->end - cluster->start;
 
-		if (on_disk(copy) && !map_from_disk(copy, cluster))
+		if (on_disk(copy) && !lazy && !map_from_disk(copy, cluster))
 			return false;
-		mprotect(cluster->at, bytes, PROT_READ);
+		if (!lazy)
+			mprotect(cluster->at, bytes, PROT_READ);
 		cluster->kept = true;
 		priv->copies[priv->copy_count++] = (struct ca_bytes){ cluster->at, bytes };
 	}
@@ -308,11 +321,15 @@ void ca_copy_fini(struct ca_copy *copy)
 	for (size_t i = 0; i < copy->count; i++) {
 		const struct ca_cluster *cluster = &copy->clusters[i];
 
-		if (cluster->at && !cluster->kept)
-			munmap(cluster->at, cluster->end - cluster->start);
+		if (!cluster->at || cluster->kept)
+			continue;
+		ca_lazy_unmap(cluster->at);
+		munmap(cluster->at, cluster->end - cluster->start);
 	}
+	if (copy->store >= 0)
+		close(copy->store);
 	free(copy->clusters);
 	free(copy->lost);
 	ca_spool_close(&copy->spool);
-	*copy = (struct ca_copy){ .spool = { .fd = -1 } };
+	*copy = (struct ca_copy){ .spool = { .fd = -1 }, .lazy_mem = -1, .store = -1 };
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* The table of segments, and reading through it. */
-#include "private.h"
+#include "live.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -39,8 +39,10 @@ void ca_image_close(struct ca_image *image)
 		ca_file_close(priv->files[i]);
 	if (priv->core.data)
 		munmap((void *)priv->core.data, priv->core.size);
-	for (size_t i = 0; i < priv->copy_count; i++)
+	for (size_t i = 0; i < priv->copy_count; i++) {
+		ca_lazy_unmap(priv->copies[i].data);
 		munmap((void *)priv->copies[i].data, priv->copies[i].size);
+	}
 	free(priv->copies);
 	free(priv->files);
 	free(priv->loads);

@@ -127,6 +127,13 @@ struct ca_error *ca_image_open_core(struct ca_context *ctx, const char *path,
 struct ca_image *ca_image_from_buffers(struct ca_context *ctx, const struct ca_segment *segments,
 				       size_t count);
 void ca_image_close(struct ca_image *image);
+/*
+ * Of a process that is read in place: it goes on, and what was not read until
+ * now reads as zeros. Nothing to other images.
+ */
+void ca_image_let_go(struct ca_image *image);
+/* Reads what is left of it now: for a child that may not read files. */
+void ca_image_fetch(const struct ca_image *image);
 
 /*
  * Writes the image of a living process as an ELF core to fd, which begins empty:

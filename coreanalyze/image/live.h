@@ -7,6 +7,7 @@
  *   process.c   from a number to an image     maps.c    what is mapped
  *   capture.c   the steps around the stop     stop.c    the threads
  *   copy.c      pages from there to here      limits.c  how much we may take
+ *   standing.c  one that a debugger holds     lazy.c    its pages, when they are touched
  */
 #ifndef CA_IMAGE_LIVE_H
 #define CA_IMAGE_LIVE_H
@@ -41,6 +42,7 @@ struct ca_vmas {
 };
 /* Reads maps of the folder /proc/PID; false with errno set. */
 bool ca_vmas_read(int proc, struct ca_vmas *vmas);
+bool ca_vmas_read_from(int maps, struct ca_vmas *vmas); /* an open file */
 void ca_vmas_fini(struct ca_vmas *vmas);
 /* Untouched pages of it are zeros. */
 bool ca_vma_is_anonymous(const struct ca_vma *vma);
@@ -61,6 +63,8 @@ struct ca_plan {
 };
 /* By the process's pagemap; false with errno set. */
 bool ca_plan_make(int proc, const struct ca_vmas *vmas, struct ca_plan *plan);
+/* Without a pagemap: all that may have been written. */
+void ca_plan_all(const struct ca_vmas *vmas, struct ca_plan *plan);
 void ca_plan_fini(struct ca_plan *plan);
 
 /* ---- stop.c -------------------------------------------------------------- */
@@ -94,6 +98,8 @@ struct ca_copy {
 	struct ca_context *ctx;
 	int32_t pid;
 	struct ca_spool spool;
+	int lazy_mem;         /* -1, or where memory is read from when it is touched */
+	int store;            /* where that is kept, when it is not in spool */
 	struct ca_cluster *clusters;
 	size_t count, capacity;
 	uint64_t file_bytes;
@@ -117,6 +123,16 @@ bool ca_copy_keep(struct ca_copy *copy, struct ca_image *image);
 const uint8_t *ca_copy_at(const struct ca_copy *copy, ca_addr start, ca_addr end);
 void ca_copy_fini(struct ca_copy *copy);
 
+/* ---- lazy.c -------------------------------------------------------------- */
+
+/*
+ * Memory that reads as [start, start + bytes) of mem, each page when it is first
+ * touched; store (a file, from offset on) keeps it. NULL: no address space.
+ */
+uint8_t *ca_lazy_map(int mem, int store, uint64_t offset, ca_addr start, uint64_t bytes);
+/* Before such memory is unmapped; nothing to other memory. */
+void ca_lazy_unmap(const uint8_t *at);
+
 /* ---- capture.c ----------------------------------------------------------- */
 
 struct ca_capture {
@@ -129,6 +145,8 @@ struct ca_capture {
 	struct ca_plan plan;
 	struct ca_copy copy;
 };
+/* Of one that stands still already: nothing is copied ahead (standing.c). */
+struct ca_error *ca_standing_run(struct ca_capture *capture);
 /* Stops, copies, lets go. */
 struct ca_error *ca_capture_run(struct ca_capture *capture);
 struct ca_error *ca_process_refuse(const char *advice, const char *format, ...) CA_PRINTF(2, 3);

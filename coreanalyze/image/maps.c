@@ -15,31 +15,43 @@ enum {
 	ENTRIES = 64 * 1024, /* of the pagemap at a time */
 };
 
-char *ca_proc_read(int proc, const char *name, size_t *size)
+/* All of an open file from its start. */
+static char *read_whole(int fd, size_t *size)
 {
-	int fd = openat(proc, name, O_RDONLY | O_CLOEXEC);
 	size_t capacity = 0;
 	char *text = NULL;
 	ssize_t got = 0;
 
 	*size = 0;
-	if (fd < 0)
-		return NULL;
 	do {
 		*size += (size_t)got;
 		text = ca_grow(text, &capacity, *size + 64 * 1024 + 1, 1);
-		got = read(fd, text + *size, 64 * 1024);
+		got = pread(fd, text + *size, 64 * 1024, (off_t)*size);
 	} while (got > 0 || (got < 0 && errno == EINTR && !(got = 0)));
-	int kept = errno;
-
-	close(fd);
 	if (!got) {
 		text[*size] = '\0';
 		return text;
 	}
+	int kept = errno;
+
 	free(text);
 	errno = kept;
 	return NULL;
+}
+
+char *ca_proc_read(int proc, const char *name, size_t *size)
+{
+	int fd = openat(proc, name, O_RDONLY | O_CLOEXEC);
+
+	*size = 0;
+	if (fd < 0)
+		return NULL;
+	char *text = read_whole(fd, size);
+	int kept = errno;
+
+	close(fd);
+	errno = kept;
+	return text;
 }
 
 /* ---- maps ------------------------------------------------------------------ */
@@ -94,13 +106,10 @@ static void mark_elf_files(struct ca_vmas *vmas)
 	}
 }
 
-bool ca_vmas_read(int proc, struct ca_vmas *vmas)
+static bool parse_maps(struct ca_vmas *vmas)
 {
-	size_t size;
 	char *save = NULL;
 
-	ca_vmas_fini(vmas);
-	vmas->text = ca_proc_read(proc, "maps", &size);
 	if (!vmas->text)
 		return false;
 	for (char *line = strtok_r(vmas->text, "\n", &save); line;
@@ -114,6 +123,24 @@ bool ca_vmas_read(int proc, struct ca_vmas *vmas)
 	}
 	mark_elf_files(vmas);
 	return true;
+}
+
+bool ca_vmas_read(int proc, struct ca_vmas *vmas)
+{
+	size_t size;
+
+	ca_vmas_fini(vmas);
+	vmas->text = ca_proc_read(proc, "maps", &size);
+	return parse_maps(vmas);
+}
+
+bool ca_vmas_read_from(int maps, struct ca_vmas *vmas)
+{
+	size_t size;
+
+	ca_vmas_fini(vmas);
+	vmas->text = read_whole(maps, &size);
+	return parse_maps(vmas);
 }
 
 void ca_vmas_fini(struct ca_vmas *vmas)
@@ -282,6 +309,22 @@ bool ca_plan_make(int proc, const struct ca_vmas *vmas, struct ca_plan *plan)
 	close(pagemap);
 	errno = kept;
 	return done;
+}
+
+void ca_plan_all(const struct ca_vmas *vmas, struct ca_plan *plan)
+{
+	ca_plan_fini(plan);
+	plan->runs = ca_alloc((vmas->count + 1) * sizeof(*plan->runs));
+	for (size_t i = 0; i < vmas->count; i++) {
+		const struct ca_vma *vma = &vmas->items[i];
+		bool code = vma->is_elf && vma->flags & CA_SEG_EXEC && !vma->deleted;
+
+		if (!is_wanted(vma) || (code && vma->offset))
+			continue;
+		plan->runs[plan->count++] =
+			(struct ca_run){ vma->start, code ? vma->start + CA_PAGE : vma->end, false };
+		plan->bytes += vma->end - vma->start;
+	}
 }
 
 void ca_plan_fini(struct ca_plan *plan)

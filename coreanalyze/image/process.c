@@ -249,10 +249,11 @@ static struct ca_error *open_process(struct ca_capture *c)
 	if (c->proc < 0)
 		return ca_process_refuse("is it in another PID namespace?",
 					 "there is no process %d here", c->pid);
-	struct ca_error *err = check(c);
+	bool stands = c->options->has_mem;
+	struct ca_error *err = stands ? NULL : check(c);
 
 	if (!err)
-		err = ca_capture_run(c);
+		err = stands ? ca_standing_run(c) : ca_capture_run(c);
 	if (!err && !ca_copy_keep(&c->copy, c->image))
 		err = ca_process_refuse("", "its copy cannot be mapped: %s", strerror(errno));
 	if (!err)
@@ -282,7 +283,7 @@ struct ca_error *ca_image_open_process(struct ca_context *ctx, const char *targe
 		.options = options,
 		.proc = -1,
 		.chroot = "",
-		.copy = { .spool = { .fd = -1 } },
+		.copy = { .spool = { .fd = -1 }, .lazy_mem = -1, .store = -1 },
 	};
 
 	if (!parse_pid(target, &c.pid))

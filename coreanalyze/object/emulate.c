@@ -78,6 +78,7 @@ static bool start_child(struct ca_emulator *emulator)
 		return true;
 	if (!emulator->batch || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
 		return false;
+	ca_image_fetch(emulator->rt->image);
 	emulator->child = fork();
 	if (emulator->child == 0) {
 		close(ends[0]);

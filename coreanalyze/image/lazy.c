@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * Memory that is read when it is first touched. A process that a debugger holds
+ * stands still: nothing of it need be copied ahead. Its addresses are mapped
+ * here without any right; a touch ends in a signal, whose handler reads the
+ * pages around it from /proc/PID/mem and grants reading.
+ *
+ *   store   a file without a name, in memory or on disk, which holds what was read
+ *   at      the store, mapped for those who read; rights by the chunk
+ *   alias   the store, mapped for the handler, which writes
+ *
+ * Bytes are in the store before anybody may see them. Two threads may read the
+ * same chunk: they get the same bytes.
+ */
+#include "live.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+enum { CHUNK = 64 * 1024 };
+
+struct lazy {
+	struct lazy *next;
+	ca_addr start;
+	uint64_t bytes;
+	uint8_t *at, *alias;
+	atomic_int mem; /* -1: the process goes on, what was not read reads as zeros */
+};
+
+static _Atomic(struct lazy *) all;
+static struct sigaction action_before;
+
+static struct lazy *find(const uint8_t *at)
+{
+	struct lazy *lazy = all;
+
+	while (lazy && (at < lazy->at || at >= lazy->at + lazy->bytes))
+		lazy = lazy->next;
+	return lazy;
+}
+
+static bool is_zero(const uint8_t *page)
+{
+	return !*page && !memcmp(page, page + 1, CA_PAGE - 1);
+}
+
+/* Pages that cannot be read stay zeros. A page of zeros takes no room in the store. */
+static void fill(const struct lazy *lazy, uint64_t offset, uint64_t size)
+{
+	_Alignas(16) uint8_t buffer[CHUNK];
+	int mem = lazy->mem;
+	uint64_t done = 0;
+
+	while (mem >= 0 && done < size) {
+		ssize_t got = pread(mem, buffer + done, size - done, (off_t)(lazy->start + offset + done));
+
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got <= 0) {
+			uint64_t page = (done / CA_PAGE + 1) * CA_PAGE;
+
+			memset(buffer + done, 0, page - done);
+			done = page;
+			continue;
+		}
+		done += (uint64_t)got;
+	}
+	for (uint64_t page = 0; page < done; page += CA_PAGE)
+		if (!is_zero(buffer + page))
+			memcpy(lazy->alias + offset + page, buffer + page, CA_PAGE);
+}
+
+static void touched(int number, siginfo_t *info, void *context)
+{
+	const uint8_t *at = info->si_addr;
+	const struct lazy *lazy = find(at);
+	int kept = errno;
+
+	(void)number;
+	(void)context;
+	if (!lazy) {
+		sigaction(SIGSEGV, &action_before, NULL); /* it happens again, to whom it concerns */
+		return;
+	}
+	uint64_t offset = (uint64_t)(at - lazy->at) & ~(uint64_t)(CHUNK - 1);
+	uint64_t left = lazy->bytes - offset, size = left < CHUNK ? left : CHUNK;
+
+	fill(lazy, offset, size);
+	mprotect(lazy->at + offset, size, PROT_READ);
+	errno = kept;
+}
+
+static void listen(void)
+{
+	struct sigaction action = { .sa_sigaction = touched, .sa_flags = SA_SIGINFO | SA_NODEFER };
+	struct sigaction now;
+
+	if (!sigaction(SIGSEGV, NULL, &now) && now.sa_sigaction == touched)
+		return;
+	sigemptyset(&action.sa_mask);
+	sigaction(SIGSEGV, &action, &action_before);
+}
+
+uint8_t *ca_lazy_map(int mem, int store, uint64_t offset, ca_addr start, uint64_t bytes)
+{
+	struct lazy *lazy = ca_alloc(sizeof(*lazy));
+	int flags = MAP_SHARED | MAP_NORESERVE;
+
+	*lazy = (struct lazy){ .next = all, .start = start, .bytes = bytes, .mem = mem };
+	lazy->at = mmap(NULL, bytes, PROT_NONE, flags, store, (off_t)offset);
+	lazy->alias = mmap(NULL, bytes, PROT_READ | PROT_WRITE, flags, store, (off_t)offset);
+	if (lazy->at == MAP_FAILED || lazy->alias == MAP_FAILED) {
+		free(lazy);
+		return NULL;
+	}
+	listen();
+	all = lazy;
+	return lazy->at;
+}
+
+void ca_lazy_unmap(const uint8_t *at)
+{
+	struct lazy *gone = find(at), *previous = all;
+
+	if (!gone)
+		return;
+	if (previous == gone)
+		all = gone->next;
+	while (previous && previous->next != gone)
+		previous = previous->next;
+	if (previous)
+		previous->next = gone->next;
+	munmap(gone->alias, gone->bytes);
+	free(gone);
+}
+
+static void let_go(const uint8_t *at)
+{
+	struct lazy *lazy = find(at);
+
+	if (lazy)
+		lazy->mem = -1;
+}
+
+/* ---- an image of such ------------------------------------------------------ */
+
+void ca_image_let_go(struct ca_image *image)
+{
+	for (size_t i = 0; i < image->priv->copy_count; i++)
+		let_go(image->priv->copies[i].data);
+}
+
+void ca_image_fetch(const struct ca_image *image)
+{
+	for (size_t i = 0; all && i < image->segment_count; i++) {
+		const struct ca_segment *segment = &image->segments[i];
+
+		if (!find(segment->data))
+			continue;
+		for (uint64_t at = 0; at < segment->end - segment->start; at += CA_PAGE)
+			(void)*(const volatile uint8_t *)(segment->data + at);
+	}
+}
