@@ -2,12 +2,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What an answer costs, as a ratio to reading the core once.
 
-    tests/bench.py [--objects N] [--runs N] [--python NAME]
+    tests/bench.py [--objects N] [--runs N] [--python NAME] [ANSWER...]
 
 A process with about N million objects is dumped by gcore; then `cat CORE` and
-`coreanalyze types CORE` take turns from a warm page cache. Elapsed times are
-medians; memory is the peak of what the program has beside the mapped core
-(RssAnon). Nothing here asserts: figures are for people.
+the answers take turns from a warm page cache. Elapsed times are medians; memory
+is the peak of what the program has beside the mapped core (RssAnon). `emulation`
+is the cost of a type's own tp_traverse, `pause` what a core costs the process.
+Nothing here asserts: figures are for people.
 """
 
 from __future__ import annotations
@@ -25,9 +26,12 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "support"))
 sys.dont_write_bytecode = True
 
+import cores            # noqa: E402
 import interpreters     # noqa: E402
 import tool             # noqa: E402
 
+EVERYTHING = ("types", "verify", "retained", "cycles", "emulation", "pause")
+PAUSE_MIB = 1024
 OBJECTS_A_ROUND = 10
 TARGET = """
 import sys
@@ -45,6 +49,30 @@ print("ready", flush=True)
 sys.stdin.read()
 """
 
+# Two lines on stdin make a turn: it prints the longest gap between two ticks since the first.
+TICKING = """
+import sys, threading, time
+
+keep = [bytes(100000) for _ in range(int(sys.argv[1]) * 10)]
+gap, last = 0, time.monotonic()
+
+def tick():
+    global gap, last
+    while True:
+        time.sleep(0.001)
+        now = time.monotonic()
+        gap, last = max(gap, now - last), now
+
+threading.Thread(target=tick, daemon=True).start()
+print("ready", flush=True)
+while sys.stdin.readline():
+    gap = 0
+    print("set", flush=True)
+    sys.stdin.readline()
+    time.sleep(0.1)
+    print(gap, flush=True)
+"""
+
 
 def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__,
@@ -55,7 +83,13 @@ def options() -> argparse.Namespace:
     parser.add_argument("--python", action="append", metavar="NAME",
                         help="part of an interpreter's name; may be repeated "
                              "(default: the oldest and the newest)")
-    return parser.parse_args()
+    parser.add_argument("answer", nargs="*", help="of: %s (default: all)" % ", ".join(EVERYTHING))
+    args = parser.parse_args()
+    args.answer = args.answer or EVERYTHING
+    unknown = set(args.answer) - set(EVERYTHING)
+    if unknown:
+        parser.error("no such answer: " + ", ".join(unknown))
+    return args
 
 
 def chosen(names: list[str] | None) -> list:
@@ -100,33 +134,99 @@ def elapsed(command: list[str]) -> float:
     return time.perf_counter() - begin
 
 
-def measure(python, args: argparse.Namespace, directory: str) -> None:
-    core = dump(python, int(args.objects * 1e6 / OBJECTS_A_ROUND), directory)
-    commands = {"cat": ["cat", core], "types": [tool.path(), "types", core, "--json"]}
-    times = {name: [] for name in commands}
-    for name, command in commands.items():
-        elapsed(command)    # warm
-    for _ in range(args.runs):
-        for name, command in commands.items():
-            times[name].append(elapsed(command))
+# What each answer may cost, as a multiple of reading the core.
+ANSWERS = {
+    "types": (["types"], 4),
+    "verify": (["verify"], 16),
+    "retained": (["retained"], 24),
+    "cycles": (["cycles"], 20),
+}
 
+
+def known(command: str) -> bool:
+    return subprocess.run([tool.path(), command, "--help"], stdout=subprocess.DEVNULL,
+                          stderr=subprocess.DEVNULL).returncode == 0
+
+
+def peak_of(command: list[str]) -> int:
     peak = [0]
-    process = subprocess.Popen(commands["types"], stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     watcher = threading.Thread(target=peak_own_memory, args=(process, peak))
     watcher.start()
     process.wait()
     watcher.join()
+    return peak[0]
 
+
+def take_turns(commands: dict[str, list[str]], runs: int) -> dict[str, float]:
+    times = {name: [] for name in commands}
+    for command in commands.values():
+        elapsed(command)    # warm
+    for _ in range(runs):
+        for name, command in commands.items():
+            times[name].append(elapsed(command))
+    return {name: statistics.median(of) for name, of in times.items()}
+
+
+def measure(python, args: argparse.Namespace, directory: str) -> None:
+    core = dump(python, int(args.objects * 1e6 / OBJECTS_A_ROUND), directory)
+    commands = {"cat": ["cat", core]}
+    for name, (words, _) in ANSWERS.items():
+        if name in args.answer and known(words[0]):
+            commands[name] = [tool.path(), words[0], core, *words[1:], "--json", "--limit", "10"]
+    medians = take_turns(commands, args.runs)
+    cat = medians.pop("cat")
     size = os.path.getsize(core)
-    totals = tool.ask("types", core)["totals"]
-    cat, types = (statistics.median(times[name]) for name in ("cat", "types"))
-    print(f"{python.name}: {totals['objects']:,} objects, core of {size / 2**20:,.0f} MiB")
-    print(f"  cat CORE    {cat:.3f} s (min {min(times['cat']):.3f})")
-    print(f"  types CORE  {types:.3f} s (min {min(times['types']):.3f}), "
-          f"{types / cat:.1f} times cat, "
-          f"{types / totals['objects'] * 1e9:.0f} ns an object")
-    print(f"  own memory  {peak[0] / 2**20:,.0f} MiB, {peak[0] / size:.2f} bytes a byte of core")
+    objects = tool.ask("types", core)["totals"]["objects"]
+    print(f"{python.name}: {objects:,} objects, core of {size / 2**20:,.0f} MiB")
+    print(f"  cat       {cat:.3f} s")
+    for name, median in medians.items():
+        peak = peak_of(commands[name])
+        print(f"  {name:9} {median:.3f} s, {median / cat:.1f} times cat (at most {ANSWERS[name][1]}),"
+              f" {median / objects * 1e9:.0f} ns and {peak / objects:.1f} bytes of its own an object,"
+              f" {peak / size:.2f} a byte of core", flush=True)
     os.unlink(core)
+
+
+def measure_emulation(directory: str) -> None:
+    """Calls of tp_traverse under emulation, beyond what the answer takes without."""
+    python = chosen(None)[-1]
+    core = os.path.join(directory, "core.emulation")
+    with cores.Target(python, directory) as target:
+        target.core("gcore", core)
+    plain = [tool.path(), "verify", core, "--json"]
+    medians = take_turns({"plain": plain, "deep": [*plain, "--deep=0"]}, 5)
+    calls = tool.ask("verify", core, "--deep=0")["deep"]["objects"]
+    cost = (medians["deep"] - medians["plain"]) / calls
+    print(f"{python.name}: {calls:,} calls of tp_traverse emulated, {cost * 1e6:.1f} us each")
+
+
+def measure_pause(directory: str) -> None:
+    """How long a process stands still for a core, by its own clock."""
+    python = chosen(None)[-1]
+    pauses = {"gcore": [], "capture": []}
+    with subprocess.Popen(python.command("-c", TICKING, str(PAUSE_MIB)), stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE, text=True, env=python.environment()) as target:
+        assert target.stdout.readline() == "ready\n"
+        core = os.path.join(directory, "core.pause")
+        commands = {
+            "gcore": ["gdb", "-nx", "-batch", "-p", str(target.pid), "-ex", "gcore " + core],
+            "capture": [tool.path(), "capture", str(target.pid), "-o", core],
+        }
+        for _ in range(3):
+            for name, command in commands.items():
+                target.stdin.write("\n")
+                target.stdin.flush()
+                target.stdout.readline()
+                subprocess.run(command, check=True, stdout=subprocess.DEVNULL,
+                               stderr=subprocess.DEVNULL)
+                target.stdin.write("\n")
+                target.stdin.flush()
+                pauses[name].append(float(target.stdout.readline()))
+        target.kill()
+    gcore, capture = (statistics.median(pauses[name]) for name in ("gcore", "capture"))
+    print(f"{python.name}: heap of {PAUSE_MIB:,} MiB: stood still for {gcore:.3f} s by gcore, "
+          f"{capture:.3f} s by capture: {capture / gcore:.2f} of it")
 
 
 def main() -> None:
@@ -134,6 +234,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="coreanalyze-bench-") as directory:
         for python in chosen(args.python):
             measure(python, args, directory)
+        if "emulation" in args.answer:
+            measure_emulation(directory)
+        if "pause" in args.answer:
+            measure_pause(directory)
 
 
 if __name__ == "__main__":
