@@ -100,6 +100,9 @@ struct ca_error *ca_open_target(const struct ca_request *request, size_t index,
 /* Opens the first argument with all its objects, shows it, closes it. */
 struct ca_error *ca_show_objects(struct ca_request *request,
 				 struct ca_error *(*show)(struct ca_request *, struct ca_session *));
+/* The same, with the graph of their references. */
+struct ca_error *ca_show_graph(struct ca_request *request,
+			       struct ca_error *(*show)(struct ca_request *, struct ca_session *));
 /* A writer on stdout, or where `serve` collects the answer, as the request wants it. */
 struct ca_writer *ca_open_writer(const struct ca_request *request);
 /* "schema", "target": how each document begins. */
@@ -117,6 +120,10 @@ void ca_put_trust(struct ca_writer *w, const struct ca_objects *objects);
 size_t ca_shown(const struct ca_request *request, size_t count, size_t fallback);
 /* An error for a --sort key that a command does not have. */
 struct ca_error *ca_bad_sort(const struct ca_request *request, const char *keys);
+
+/* references.c: "referents" and "referrers" of an object */
+void ca_put_references(struct ca_writer *w, const struct ca_request *request,
+		       const struct ca_graph *graph, struct ca_reader *reader, ca_node node);
 
 /* types.c: the table of types, as types and the report show it */
 struct ca_error *ca_sorted_types(const struct ca_request *request,

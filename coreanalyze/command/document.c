@@ -75,18 +75,31 @@ struct ca_error *ca_open_target(const struct ca_request *request, size_t index,
 	return ca_session_open(session, request->args[index], &request->files);
 }
 
-struct ca_error *ca_show_objects(struct ca_request *request,
-				 struct ca_error *(*show)(struct ca_request *, struct ca_session *))
+static struct ca_error *show_stage(struct ca_request *request,
+				   struct ca_error *(*stage)(struct ca_session *),
+				   struct ca_error *(*show)(struct ca_request *, struct ca_session *))
 {
 	struct ca_session *session = NULL;
 	struct ca_error *err = ca_open_target(request, 0, &session);
 
 	if (!err)
-		err = ca_session_objects(session);
+		err = stage(session);
 	if (!err)
 		err = show(request, session);
 	ca_session_close(session);
 	return err;
+}
+
+struct ca_error *ca_show_objects(struct ca_request *request,
+				 struct ca_error *(*show)(struct ca_request *, struct ca_session *))
+{
+	return show_stage(request, ca_session_objects, show);
+}
+
+struct ca_error *ca_show_graph(struct ca_request *request,
+			       struct ca_error *(*show)(struct ca_request *, struct ca_session *))
+{
+	return show_stage(request, ca_session_graph, show);
 }
 
 static unsigned terminal_width(void)

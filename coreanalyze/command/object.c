@@ -59,7 +59,6 @@ static void put_object(struct show *show, ca_addr address)
 	ca_put_bool(show->w, "immortal", immortal);
 	ca_put_bool(show->w, "gc_tracked", tracked);
 	ca_put_string(show->w, "value", value);
-	ca_object_end(show->w);
 
 	char count[32];
 
@@ -71,6 +70,8 @@ static void put_object(struct show *show, ca_addr address)
 		(unsigned long long)ca_node_owned(objects, node),
 		immortal ? "immortal" : "reference count ", immortal ? "" : count,
 		tracked ? ", tracked by the collector" : ", not tracked by the collector");
+	ca_put_references(show->w, show->request, show->session->graph, show->reader, node);
+	ca_object_end(show->w);
 	ca_arena_fini(&scratch);
 }
 
@@ -163,7 +164,7 @@ static struct ca_error *run_object(struct ca_request *request, enum ca_status *s
 	struct ca_error *err = check_addresses(request);
 
 	(void)status;
-	return err ? err : ca_show_objects(request, show_objects);
+	return err ? err : ca_show_graph(request, show_objects);
 }
 
 const struct ca_command ca_command_object = {
@@ -171,9 +172,11 @@ const struct ca_command ca_command_object = {
 	.args = "TARGET ADDR...",
 	.least_args = 2,
 	.most_args = SIZE_MAX,
-	.summary = "what the object at an address is",
-	.help = "What the objects at these addresses are: type, size, reference count, value.\n"
-		"ADDR is what id() gives; - reads addresses from stdin, one a line.\n\n"
+	.summary = "what the object at an address is, and who holds it",
+	.help = "What the objects at these addresses are: type, size, reference count, value, what "
+		"they refer to and what refers to them, each with the way as Python would write it.\n"
+		"ADDR is what id() gives; - reads addresses from stdin, one a line. GC: one of "
+		"gc.get_referents().\n\n"
 		"Example: coreanalyze object core.1234 0x7f3a5c0d1e80",
 	.run = run_object,
 };

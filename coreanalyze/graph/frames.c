@@ -54,17 +54,32 @@ static void read_object(struct ca_reader *reader, struct frame *frame)
 	frame->of_thread = !word_at(reader->image, frame->address, layout->frame.f_gen);
 }
 
+static void read_frame(struct ca_reader *reader, struct frame *frame)
+{
+	if (ca_has(reader->layout->iframe.previous))
+		read_iframe(reader, frame);
+	else
+		read_object(reader, frame);
+}
+
+const char *ca_frame_place(struct ca_reader *reader, ca_addr address, struct ca_arena *arena)
+{
+	struct frame frame = {.address = address};
+
+	read_frame(reader, &frame);
+	return ca_code_place(reader, frame.code, frame.line, arena);
+}
+
 /* Calls for each frame of a thread, innermost first. */
 static void each_frame(struct ca_builder *builder, const struct ca_thread *thread,
 		       void (*call)(struct ca_builder *, const struct frame *, const char *name))
 {
 	struct ca_reader *reader = &builder->readers[0];
-	bool objects = !ca_has(reader->layout->iframe.previous);
 	struct frame frame = {.address = thread->frame};
 	struct ca_loop loop = {0};
 
 	for (int i = 0; frame.address && i < MOST_FRAMES && !ca_loop_closed(&loop, frame.address); i++) {
-		(objects ? read_object : read_iframe)(reader, &frame);
+		read_frame(reader, &frame);
 
 		const char *place = ca_code_place(reader, frame.code, frame.line, &builder->ctx->arena);
 

@@ -78,6 +78,8 @@ void ca_graph_fill_words(struct ca_builder *builder, enum ca_root_kind kind, con
 /* frames.c: the frames of a thread, as roots; what of their words may be references */
 void ca_graph_add_frames(struct ca_builder *builder, const struct ca_thread *thread);
 void ca_graph_fill_frames(struct ca_builder *builder, const struct ca_thread *thread);
+/* "f() at app.py:12", or NULL. */
+const char *ca_frame_place(struct ca_reader *reader, ca_addr frame, struct ca_arena *arena);
 /* audit.c: counts references, fills what is missing, gives the rest to C */
 void ca_graph_audit(struct ca_builder *builder);
 /* Is a reference to the node missing? Then it is no more; of_static: it is a word of static data. */

@@ -18,6 +18,7 @@ KEYS = {
     "types": {"totals", "types", "trust"},
     "diff": {"same_process", "totals", "types"},
     "object": {"objects"},
+    "verify": {"objects", "edges", "refcounts", "excess", "excess_total", "trust", "guard_tripped"},
     "gc": {"enabled", "collecting", "generations", "frozen", "garbage", "callbacks", "debug",
            "advice", "interpreters"},
 }

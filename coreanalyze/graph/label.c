@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * Ways from one object to another, as Python would write them. Nothing of them
+ * is kept: the source is traversed again, in the order in which its edges were
+ * made.
+ */
+#include "private.h"
+
+/* Follows a source's edges as build did. First member: callbacks get it back from the visitor. */
+struct teller {
+	struct ca_visitor visitor;
+	const struct ca_graph *graph;
+	struct ca_reader *reader;
+	const struct ca_object *object;
+	struct ca_arena *arena;
+	bool redact;
+	struct ca_edges edges;
+	uint64_t index;  /* of the next edge */
+	uint64_t wanted; /* index of the only one to be told, or UINT64_MAX */
+	ca_node only;    /* the target of those to be told, or 0 */
+	void (*call)(void *arg, uint64_t index, const char *label);
+	void *arg;
+};
+
+/* ---- names ----------------------------------------------------------------- */
+
+static const struct ca_type *type_of(const struct ca_graph *graph, ca_node node)
+{
+	return graph->objects->types[ca_node_type(graph->objects, node)].type;
+}
+
+/* What a code object's tuples name, and what a class's instances have, are names. */
+static bool is_attribute_name(const struct ca_graph *graph, ca_addr address)
+{
+	const struct ca_objects *objects = graph->objects;
+	ca_node node = ca_objects_find(objects, address);
+	struct ca_edges in;
+
+	if (!node)
+		return false;
+	in = ca_graph_in(graph, node);
+	for (uint64_t i = 0; i < in.count; i++) {
+		if (ca_node_is_root(graph, in.nodes[i]) || !in.nodes[i])
+			continue;
+
+		const struct ca_type *type = type_of(graph, in.nodes[i]);
+
+		if (type->is_meta || ca_type_is(type, "code"))
+			return true;
+		if (!(type->flags & CA_TPFLAGS_TUPLE_SUBCLASS))
+			continue;
+
+		struct ca_edges of_tuple = ca_graph_in(graph, in.nodes[i]);
+
+		for (uint64_t k = 0; k < of_tuple.count; k++)
+			if (of_tuple.nodes[k] && !ca_node_is_root(graph, of_tuple.nodes[k]) &&
+			    ca_type_is(type_of(graph, of_tuple.nodes[k]), "code"))
+				return true;
+	}
+	return false;
+}
+
+static bool read_str(struct teller *t, ca_addr address, struct ca_object *str)
+{
+	return ca_object_read(t->reader, address, str) && str->type->flags & CA_TPFLAGS_UNICODE_SUBCLASS;
+}
+
+static const char *redacted(struct teller *t, const struct ca_object *object)
+{
+	if (object->type->flags & CA_TPFLAGS_UNICODE_SUBCLASS)
+		return ca_arena_printf(t->arena, "[str #%llu]",
+				       (unsigned long long)ca_load_u64(
+					       object->at + t->reader->layout->ascii.length));
+	return ca_arena_printf(t->arena, "[%s]", ca_type_name(t->reader, object->type, t->arena));
+}
+
+/* A key as repr() writes it, or what may be told of it. */
+static const char *key_text(struct teller *t, ca_addr address)
+{
+	struct ca_object key;
+	const char *value;
+
+	if (!ca_object_read(t->reader, address, &key))
+		return "?";
+	if (t->redact && !(key.type->flags & CA_TPFLAGS_UNICODE_SUBCLASS &&
+			   is_attribute_name(t->graph, address)))
+		return redacted(t, &key);
+	value = ca_object_value(t->reader, &key, t->arena);
+	return value ? value
+		     : ca_arena_printf(t->arena, "<%s at 0x%llx>",
+				       ca_type_name(t->reader, key.type, t->arena),
+				       (unsigned long long)address);
+}
+
+/* An attribute's or a variable's name, bare. */
+static const char *name_text(struct teller *t, ca_addr address)
+{
+	enum { SHOWN = 200 };
+	struct ca_object str;
+
+	return read_str(t, address, &str) ? ca_str_text(t->reader, &str, t->arena, SHOWN) : "?";
+}
+
+/* The frame that is in an object, or is one. */
+static const char *place_of(struct teller *t)
+{
+	const struct ca_layout *layout = t->reader->layout;
+	const char *place = NULL;
+	ca_addr frame = t->object->address;
+	int32_t to = -1;
+
+	if (ca_type_is(t->object->type, "frame"))
+		to = layout->frame.f_frame;
+	else if (ca_has(layout->gen.gi_iframe))
+		frame += (uint64_t)layout->gen.gi_iframe;
+	else
+		to = layout->gen.gi_frame;
+	if (!ca_has(to) || ca_image_u64(t->reader->image, t->object->address + (uint64_t)to, &frame))
+		place = ca_frame_place(t->reader, frame, t->arena);
+	return place ? place : "a frame";
+}
+
+/* ---- labels ----------------------------------------------------------------- */
+
+static const char *label_of(struct teller *t, const struct ca_refs *refs, uint64_t i)
+{
+	ca_addr name = refs->names ? ca_load_u64(refs->names + i * refs->names_stride) : 0;
+	const char *field = refs->name ? refs->name : "?";
+
+	switch (refs->via) {
+	case CA_VIA_ATTR:
+		return ca_arena_printf(t->arena, ".%s", field);
+	case CA_VIA_INDEX:
+		return ca_arena_printf(t->arena, "[%llu]", (unsigned long long)(refs->first + i));
+	case CA_VIA_VALUE:
+		return ca_arena_printf(t->arena, "[%s]", key_text(t, name));
+	case CA_VIA_KEY:
+		return ca_arena_printf(t->arena, "key %s", key_text(t, name));
+	case CA_VIA_MEMBER:
+		return "member";
+	case CA_VIA_NAMED:
+		return ca_arena_printf(t->arena, ".%s", name_text(t, name));
+	case CA_VIA_LOCAL:
+		return ca_arena_printf(t->arena, "local '%s' in %s", name_text(t, name), place_of(t));
+	case CA_VIA_STACK:
+		return ca_arena_printf(t->arena, "on the stack of %s", place_of(t));
+	case CA_VIA_INSIDE:
+		return ca_arena_printf(t->arena, "(%s)", field);
+	case CA_VIA_UNKNOWN:
+		break;
+	}
+
+	const uint8_t *at = refs->data + i * refs->stride;
+	struct ca_shape shape;
+
+	if (ca_object_shape(t->reader, t->object, &shape) && at >= t->object->at &&
+	    at < t->object->at + shape.extent)
+		return ca_arena_printf(t->arena, "(+%llu)", (unsigned long long)(at - t->object->at));
+	return "(memory of its own)";
+}
+
+static void tell_edge(struct teller *t, const struct ca_refs *refs, uint64_t i)
+{
+	uint64_t index = t->index++;
+
+	if (index >= t->edges.count || (t->only && t->edges.nodes[index] != t->only))
+		return;
+	if (t->wanted == UINT64_MAX || t->wanted == index)
+		t->call(t->arg, index, refs ? label_of(t, refs, i) : ".__class__");
+}
+
+static void tell_refs(struct ca_visitor *v, const struct ca_refs *refs)
+{
+	enum { BATCH = 64 };
+	struct teller *t = (struct teller *)v;
+	uint64_t tags = refs->held == CA_HELD_GUESS ? (uint64_t)t->reader->layout->c.stackref_tags : 0;
+	ca_node nodes[BATCH];
+
+	for (uint64_t i = 0; refs->held != CA_HELD_WEAK && i < refs->count; i += BATCH) {
+		size_t count = refs->count - i < BATCH ? refs->count - i : BATCH;
+
+		ca_objects_find_all(t->graph->objects, refs->data + i * refs->stride, refs->stride,
+				    count, tags, nodes);
+		for (size_t n = 0; n < count; n++)
+			if (nodes[n])
+				tell_edge(t, refs, i + n);
+	}
+}
+
+static void tell_buffer(struct ca_visitor *v, ca_addr start, uint64_t bytes, enum ca_buffer how)
+{
+	(void)v;
+	(void)start;
+	(void)bytes;
+	(void)how;
+}
+
+static void tell(struct teller *t, ca_node from)
+{
+	struct ca_object object;
+
+	t->visitor = (struct ca_visitor){tell_refs, tell_buffer};
+	if (!t->graph->objects || !from || ca_node_is_root(t->graph, from) ||
+	    !ca_object_read(t->reader, ca_objects_address(t->graph->objects, from), &object))
+		return;
+	t->object = &object;
+	t->edges = ca_graph_out(t->graph, from);
+	ca_object_traverse(t->reader, &object, &t->visitor);
+	tell_edge(t, NULL, 0); /* the last one, where an object holds its type */
+}
+
+void ca_edge_each(const struct ca_graph *graph, struct ca_reader *reader, ca_node from, ca_node only,
+		  bool redact, struct ca_arena *arena,
+		  void (*call)(void *arg, uint64_t index, const char *label), void *arg)
+{
+	struct teller t = {.graph = graph, .reader = reader, .redact = redact, .arena = arena,
+			   .only = only, .wanted = UINT64_MAX, .call = call, .arg = arg};
+
+	tell(&t, from);
+}
+
+static void keep_label(void *arg, uint64_t index, const char *label)
+{
+	(void)index;
+	*(const char **)arg = label;
+}
+
+const char *ca_edge_label(const struct ca_graph *graph, struct ca_reader *reader, ca_node from,
+			  uint64_t index, bool redact, struct ca_arena *arena)
+{
+	const char *label = "";
+	struct teller t = {.graph = graph, .reader = reader, .redact = redact, .arena = arena,
+			   .wanted = index, .call = keep_label, .arg = &label};
+
+	tell(&t, from);
+	return label;
+}
