@@ -14,6 +14,7 @@ struct listing {
 	uint64_t shown;        /* so many at most */
 	ca_node target;        /* of referrers: whose they are */
 	ca_node source;
+	bool told;             /* a root's edges have labels of their own */
 	struct ca_arena scratch;
 };
 
@@ -68,16 +69,28 @@ static void put_referents(struct listing *list, const struct ca_request *request
 
 /* ---- referrers -------------------------------------------------------------- */
 
-static void put_root(struct listing *list, const struct ca_root *root)
+static void put_root(struct listing *list, const struct ca_root *root, const char *way)
 {
 	if (root->address)
 		ca_cell_addr(list->w, root->address);
 	else
 		ca_cell_text(list->w, NULL);
 	ca_cell_text(list->w, NULL);
-	ca_cell_text(list->w, root->name);
+	ca_cell_text(list->w, *way ? way : root->name);
 	ca_cell_text(list->w, ca_root_kind_name(root->kind));
 	ca_row_end(list->w);
+	list->shown--;
+}
+
+static void put_way(void *arg, uint64_t index, const char *label)
+{
+	struct listing *list = arg;
+
+	(void)index;
+	if (list->shown)
+		put_root(list, ca_graph_root(list->graph, list->source), label);
+	list->told = true;
+	ca_arena_fini(&list->scratch);
 }
 
 static void put_referrer(void *arg, uint64_t index, const char *label)
@@ -105,8 +118,15 @@ static void put_sources(struct listing *list, const struct ca_request *request,
 
 	while (objects && ca_node_is_root(graph, in.nodes[objects - 1]))
 		objects--;
-	for (uint64_t i = objects; i < in.count && list->shown; i++, list->shown--)
-		put_root(list, ca_graph_root(graph, in.nodes[i]));
+	for (uint64_t i = objects; i < in.count && list->shown; i++) {
+		list->source = in.nodes[i];
+		list->told = i > objects && in.nodes[i] == in.nodes[i - 1];
+		if (!list->told)
+			ca_edge_each(graph, reader, list->source, list->target, request->redact,
+				     &list->scratch, put_way, list);
+		if (!list->told)
+			put_root(list, ca_graph_root(graph, list->source), "");
+	}
 	for (uint64_t i = 0; i < objects && list->shown; i++) {
 		if (i && in.nodes[i] == in.nodes[i - 1])
 			continue;

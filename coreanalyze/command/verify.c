@@ -258,7 +258,7 @@ const struct ca_command ca_command_verify = {
 		"leaked it. Words of modules' static data count only where a reference is missing.\n"
 		"--deep runs each type's own tp_traverse in an emulator, locked in a process of its own, "
 		"and compares what it visits with the references that were read.\n\n"
-		"Example: coreanalyze verify core.1234 --min-explained 99.9",
+		"Example: coreanalyze verify core.1234",
 	.options = options,
 	.parse = parse,
 	.own_bytes = sizeof(struct own),

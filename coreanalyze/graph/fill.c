@@ -9,10 +9,8 @@
 struct words {
 	struct ca_builder *builder;
 	enum ca_root_kind kind;
-	const char *name; /* "%s+0x%llx" where `each` */
-	bool each;        /* every word is a root of its own, else they have one together */
-	bool begun;
-	ca_addr base;
+	const char *name;
+	ca_addr base; /* a word's root is named `name`+offset from here */
 };
 
 static void take(struct words *words, ca_addr at, ca_node node)
@@ -21,14 +19,10 @@ static void take(struct words *words, ca_addr at, ca_node node)
 
 	if (!ca_graph_take_missing(builder, node, words->kind == CA_ROOT_STATIC))
 		return;
-	if (words->each)
-		ca_root_begin(builder, words->kind,
-			      ca_arena_printf(&builder->ctx->arena, "%s+0x%llx", words->name,
-					      (unsigned long long)(at - words->base)),
-			      at);
-	else if (!words->begun)
-		ca_root_begin(builder, words->kind, words->name, words->base);
-	words->begun = true;
+	ca_root_begin(builder, words->kind,
+		      ca_arena_printf(&builder->ctx->arena, "%s+0x%llx", words->name,
+				      (unsigned long long)(at - words->base)),
+		      at);
 	ca_root_add(builder, node);
 }
 
@@ -68,18 +62,10 @@ static void take_words(struct words *words, ca_addr start, ca_addr end)
 	}
 }
 
-void ca_graph_fill_words(struct ca_builder *builder, enum ca_root_kind kind, const char *name,
-			 ca_addr start, ca_addr end)
-{
-	struct words words = {.builder = builder, .kind = kind, .name = name, .base = start};
-
-	take_words(&words, start, end);
-}
-
 static void take_module(struct ca_builder *builder, const struct ca_module *module)
 {
 	const char *slash = strrchr(module->path, '/'), *name = slash ? slash + 1 : module->path;
-	struct words words = {.builder = builder, .kind = CA_ROOT_STATIC, .each = true,
+	struct words words = {.builder = builder, .kind = CA_ROOT_STATIC,
 			      .base = module->start,
 			      .name = ca_escape_arena(&builder->ctx->arena, name, strlen(name))};
 
@@ -93,13 +79,13 @@ void ca_graph_fill(struct ca_builder *builder)
 	for (size_t i = 0; i < rt->thread_count; i++)
 		ca_graph_fill_frames(builder, &rt->threads[i]);
 	for (size_t i = 0; i < rt->thread_count; i++) {
-		struct words words = {.builder = builder, .kind = CA_ROOT_THREAD, .each = true,
+		struct words words = {.builder = builder, .kind = CA_ROOT_THREAD,
 				      .name = "thread state", .base = rt->threads[i].address};
 
 		take_words(&words, words.base, words.base + (uint64_t)rt->layout.thread.size);
 	}
 	for (size_t i = 0; i < rt->interp_count; i++) {
-		struct words words = {.builder = builder, .kind = CA_ROOT_INTERPRETER, .each = true,
+		struct words words = {.builder = builder, .kind = CA_ROOT_INTERPRETER,
 				      .name = "interpreter state", .base = rt->interps[i].address};
 
 		take_words(&words, words.base, words.base + (uint64_t)rt->layout.interp.size);

@@ -2,130 +2,141 @@
 /*
  * The frames that run, each a root named by its function, file and line. Up to
  * 3.10 a frame is an object, to which the C code that runs it has a reference;
- * then what the interpreter's own frames hold is theirs.
+ * then what the interpreter's own frames hold is theirs. Where the interpreter
+ * has the stack's depth in a register, the words of the stack are guesses, and
+ * count where a reference is missing.
  */
 #include "private.h"
 
-enum { MOST_FRAMES = 1 << 20, MOST_SLOTS = 1 << 16 };
+enum { MOST_FRAMES = 1 << 20 };
 
-struct frame {
-	ca_addr address, previous, code;
-	int line;
-	bool of_thread; /* no generator's: that holds what is in its frame */
-};
-
-static uint64_t word_at(const struct ca_image *image, ca_addr base, int32_t offset)
+static bool are_objects(const struct ca_builder *builder)
 {
-	uint64_t word = 0;
-
-	if (ca_has(offset))
-		ca_image_u64(image, base + (uint64_t)offset, &word);
-	return word;
+	return !ca_has(builder->objects->rt->layout.iframe.previous);
 }
 
-/* The interpreter's own, 3.11+. */
-static void read_iframe(struct ca_reader *reader, struct frame *frame)
-{
-	enum { OWNED_BY_THREAD = 0 };
-	const struct ca_layout *layout = reader->layout;
-	const uint8_t *owner = ca_image_at(reader->image, frame->address + (uint64_t)layout->iframe.owner, 1);
-	ca_addr start;
-
-	frame->previous = word_at(reader->image, frame->address, layout->iframe.previous);
-	frame->code = word_at(reader->image, frame->address, layout->iframe.code) &
-		      ~(uint64_t)layout->c.stackref_tags;
-	start = frame->code + (uint64_t)layout->code.co_code_adaptive;
-	frame->line = ca_code_line(reader, frame->code,
-				   word_at(reader->image, frame->address, layout->iframe.instr) - start);
-	frame->of_thread = owner && *owner == OWNED_BY_THREAD && frame->line;
-}
-
-/* An object, up to 3.10. */
-static void read_object(struct ca_reader *reader, struct frame *frame)
-{
-	const struct ca_layout *layout = reader->layout;
-	uint32_t last = 0;
-
-	ca_image_u32(reader->image, frame->address + (uint64_t)layout->frame.f_lasti, &last);
-	frame->previous = word_at(reader->image, frame->address, layout->frame.f_back);
-	frame->code = word_at(reader->image, frame->address, layout->frame.f_code);
-	frame->line = ca_code_line(reader, frame->code,
-				   (uint64_t)((int64_t)(int32_t)last * layout->c.lasti_bytes));
-	frame->of_thread = !word_at(reader->image, frame->address, layout->frame.f_gen);
-}
-
-static void read_frame(struct ca_reader *reader, struct frame *frame)
-{
-	if (ca_has(reader->layout->iframe.previous))
-		read_iframe(reader, frame);
-	else
-		read_object(reader, frame);
-}
-
-const char *ca_frame_place(struct ca_reader *reader, ca_addr address, struct ca_arena *arena)
-{
-	struct frame frame = {.address = address};
-
-	read_frame(reader, &frame);
-	return ca_code_place(reader, frame.code, frame.line, arena);
-}
-
-/* Calls for each frame of a thread, innermost first. */
+/* Calls for each frame of a Python function in a thread, innermost first. */
 static void each_frame(struct ca_builder *builder, const struct ca_thread *thread,
-		       void (*call)(struct ca_builder *, const struct frame *, const char *name))
+		       void (*call)(struct ca_builder *, const struct ca_frame *, const char *name))
 {
 	struct ca_reader *reader = &builder->readers[0];
-	struct frame frame = {.address = thread->frame};
 	struct ca_loop loop = {0};
+	struct ca_frame frame;
+	ca_addr at = thread->frame;
 
-	for (int i = 0; frame.address && i < MOST_FRAMES && !ca_loop_closed(&loop, frame.address); i++) {
-		read_frame(reader, &frame);
+	for (int i = 0; at && i < MOST_FRAMES && !ca_loop_closed(&loop, at); i++, at = frame.previous) {
+		const char *place;
 
-		const char *place = ca_code_place(reader, frame.code, frame.line, &builder->ctx->arena);
-
+		if (!ca_frame_read(reader, at, &frame))
+			return;
+		place = ca_code_place(reader, frame.code, frame.line, &builder->ctx->arena);
 		if (place)
 			call(builder, &frame,
 			     ca_arena_printf(&builder->ctx->arena, "%s%s", place,
 					     ca_thread_suffix(builder, thread)));
-		frame.address = frame.previous;
 	}
 }
 
-static void add_frame(struct ca_builder *builder, const struct frame *frame, const char *name)
+const char *ca_frame_place(struct ca_reader *reader, ca_addr address, struct ca_arena *arena)
 {
-	ca_node node = ca_objects_find(builder->objects, frame->address);
+	struct ca_frame frame;
 
-	if (!frame->of_thread || !node)
+	return ca_frame_read(reader, address, &frame)
+		       ? ca_code_place(reader, frame.code, frame.line, arena)
+		       : NULL;
+}
+
+/* ---- what frames certainly hold -------------------------------------------- */
+
+/* First member: callbacks get it back from the visitor. */
+struct frame_visit {
+	struct ca_visitor visitor;
+	struct ca_builder *builder;
+	const struct ca_frame *frame;
+	const char *name;
+	bool begun;
+};
+
+static void add_refs(struct ca_visitor *v, const struct ca_refs *refs)
+{
+	struct ca_builder *builder = ((struct frame_visit *)v)->builder;
+
+	if (refs->held != CA_HELD_GC && refs->held != CA_HELD_HIDDEN)
+		return;
+	for (uint64_t i = 0; i < refs->count; i++)
+		ca_root_add(builder, ca_objects_find(builder->objects,
+						     ca_load_u64(refs->data + i * refs->stride)));
+}
+
+static void no_buffer(struct ca_visitor *v, ca_addr start, uint64_t bytes, enum ca_buffer how)
+{
+	(void)v;
+	(void)start;
+	(void)bytes;
+	(void)how;
+}
+
+static void add_frame(struct ca_builder *builder, const struct ca_frame *frame, const char *name)
+{
+	struct frame_visit visit = {.visitor = {add_refs, no_buffer}, .builder = builder};
+
+	if (!frame->of_thread)
 		return;
 	ca_root_begin(builder, CA_ROOT_FRAME, name, frame->address);
-	ca_root_add(builder, node);
+	if (are_objects(builder))
+		ca_root_add(builder, ca_objects_find(builder->objects, frame->address));
+	else
+		ca_iframe_traverse(&builder->readers[0], frame->address, &visit.visitor);
 }
 
 void ca_graph_add_frames(struct ca_builder *builder, const struct ca_thread *thread)
 {
-	if (!ca_has(builder->objects->rt->layout.iframe.previous))
-		each_frame(builder, thread, add_frame);
+	each_frame(builder, thread, add_frame);
 }
 
-static void fill_frame(struct ca_builder *builder, const struct frame *frame, const char *name)
+/* ---- stacks of unknown depth ------------------------------------------------ */
+
+static void fill_refs(struct ca_visitor *v, const struct ca_refs *refs)
 {
-	const struct ca_layout *layout = &builder->objects->rt->layout;
-	const struct ca_image *image = builder->objects->image;
-	uint32_t locals = 0, stack = 0;
+	struct frame_visit *visit = (struct frame_visit *)v;
+	struct ca_builder *builder = visit->builder;
 
-	if (!frame->of_thread)
+	if (refs->held != CA_HELD_GUESS || refs->via != CA_VIA_STACK)
 		return;
-	ca_image_u32(image, frame->code + (uint64_t)layout->code.co_nlocalsplus, &locals);
-	ca_image_u32(image, frame->code + (uint64_t)layout->code.co_stacksize, &stack);
+	for (uint64_t i = 0; i < refs->count; i++) {
+		ca_node node = ca_objects_find(builder->objects,
+					       ca_load_u64(refs->data + i * refs->stride));
 
-	uint64_t slots = (uint64_t)locals + stack < MOST_SLOTS ? (uint64_t)locals + stack : MOST_SLOTS;
+		if (!ca_graph_take_missing(builder, node, false))
+			continue;
+		if (!visit->begun)
+			ca_root_begin(builder, CA_ROOT_FRAME,
+				      ca_arena_printf(&builder->ctx->arena, "on the stack of %s", visit->name),
+				      0);
+		visit->begun = true;
+		ca_root_add(builder, node);
+	}
+}
 
-	ca_graph_fill_words(builder, CA_ROOT_FRAME, name, frame->address,
-			    frame->address + (uint64_t)layout->iframe.localsplus + slots * 8);
+/* A generator's frame is a part of the generator. */
+static void fill_frame(struct ca_builder *builder, const struct ca_frame *frame, const char *name)
+{
+	struct ca_reader *reader = &builder->readers[0];
+	struct frame_visit visit = {.visitor = {fill_refs, no_buffer}, .builder = builder, .name = name};
+	ca_addr holder = frame->address;
+	struct ca_object object;
+
+	if (!are_objects(builder) && frame->of_thread) {
+		ca_iframe_traverse(reader, frame->address, &visit.visitor);
+		return;
+	}
+	if (!are_objects(builder))
+		holder -= (uint64_t)reader->layout->gen.gi_iframe;
+	if (ca_objects_find(builder->objects, holder) && ca_object_read(reader, holder, &object))
+		ca_object_traverse(reader, &object, &visit.visitor);
 }
 
 void ca_graph_fill_frames(struct ca_builder *builder, const struct ca_thread *thread)
 {
-	if (ca_has(builder->objects->rt->layout.iframe.previous))
-		each_frame(builder, thread, fill_frame);
+	each_frame(builder, thread, fill_frame);
 }

@@ -190,14 +190,14 @@ void ca_dominators_fini(struct ca_dominators *dominators);
  * How `from` holds its edge number `index` (from the first of ca_graph_out()),
  * as Python would write it: "['key']", "[3]", ".attr", ".__closure__". Decoded anew
  * from the image at each call, at the cost of a traversal of `from`. Never NULL; in
- * the arena; escaped. Of node 0 and named roots it is "".
+ * the arena; escaped. Of node 0 and of roots but frames it is "".
  * redact: keys that are no attribute names become [str #length].
  */
 const char *ca_edge_label(const struct ca_graph *graph, struct ca_reader *reader, ca_node from,
 			  uint64_t index, bool redact, struct ca_arena *arena);
 /*
  * Calls with the label of each edge to `only` (0: of all), in order, at the cost of one
- * traversal; nothing for roots. The callee may empty the arena.
+ * traversal; as above, nothing for most roots. The callee may empty the arena.
  */
 void ca_edge_each(const struct ca_graph *graph, struct ca_reader *reader, ca_node from, ca_node only,
 		  bool redact, struct ca_arena *arena,

@@ -11,7 +11,8 @@ struct teller {
 	struct ca_visitor visitor;
 	const struct ca_graph *graph;
 	struct ca_reader *reader;
-	const struct ca_object *object;
+	const struct ca_object *object; /* NULL: a root's frame */
+	ca_addr frame;
 	struct ca_arena *arena;
 	bool redact;
 	struct ca_edges edges;
@@ -29,33 +30,58 @@ static const struct ca_type *type_of(const struct ca_graph *graph, ca_node node)
 	return graph->objects->types[ca_node_type(graph->objects, node)].type;
 }
 
-/* What a code object's tuples name, and what a class's instances have, are names. */
-static bool is_attribute_name(const struct ca_graph *graph, ca_addr address)
+/* Is the tuple one of a code object's that hold names? */
+static bool has_names(const struct ca_graph *graph, ca_node code, ca_addr tuple)
 {
 	const struct ca_objects *objects = graph->objects;
-	ca_node node = ca_objects_find(objects, address);
+	const struct ca_layout *layout = &objects->rt->layout;
+	const int32_t fields[] = {layout->code.co_names, layout->code.co_varnames, layout->code.co_freevars,
+				  layout->code.co_cellvars, layout->code.co_localsplusnames};
+	ca_addr at = ca_objects_address(objects, code);
+	uint64_t word;
+
+	for (size_t i = 0; i < CA_COUNT(fields); i++)
+		if (ca_has(fields[i]) && ca_image_u64(objects->image, at + (uint64_t)fields[i], &word) &&
+		    word == tuple)
+			return true;
+	return false;
+}
+
+static bool is_object(const struct ca_graph *graph, ca_node node)
+{
+	return node && !ca_node_is_root(graph, node);
+}
+
+static bool is_name_tuple(const struct ca_graph *graph, ca_node tuple)
+{
+	struct ca_edges in = ca_graph_in(graph, tuple);
+	ca_addr address = ca_objects_address(graph->objects, tuple);
+
+	for (uint64_t i = 0; i < in.count; i++)
+		if (is_object(graph, in.nodes[i]) && ca_type_is(type_of(graph, in.nodes[i]), "code") &&
+		    has_names(graph, in.nodes[i], address))
+			return true;
+	return false;
+}
+
+/* What a code object names, and what a class's instances have, are names. */
+static bool is_attribute_name(const struct ca_graph *graph, ca_addr address)
+{
+	ca_node node = ca_objects_find(graph->objects, address);
 	struct ca_edges in;
 
 	if (!node)
 		return false;
 	in = ca_graph_in(graph, node);
 	for (uint64_t i = 0; i < in.count; i++) {
-		if (ca_node_is_root(graph, in.nodes[i]) || !in.nodes[i])
+		const struct ca_type *type;
+
+		if (!is_object(graph, in.nodes[i]))
 			continue;
-
-		const struct ca_type *type = type_of(graph, in.nodes[i]);
-
-		if (type->is_meta || ca_type_is(type, "code"))
+		type = type_of(graph, in.nodes[i]);
+		if (type->is_meta ||
+		    (type->flags & CA_TPFLAGS_TUPLE_SUBCLASS && is_name_tuple(graph, in.nodes[i])))
 			return true;
-		if (!(type->flags & CA_TPFLAGS_TUPLE_SUBCLASS))
-			continue;
-
-		struct ca_edges of_tuple = ca_graph_in(graph, in.nodes[i]);
-
-		for (uint64_t k = 0; k < of_tuple.count; k++)
-			if (of_tuple.nodes[k] && !ca_node_is_root(graph, of_tuple.nodes[k]) &&
-			    ca_type_is(type_of(graph, of_tuple.nodes[k]), "code"))
-				return true;
 	}
 	return false;
 }
@@ -106,16 +132,18 @@ static const char *place_of(struct teller *t)
 {
 	const struct ca_layout *layout = t->reader->layout;
 	const char *place = NULL;
-	ca_addr frame = t->object->address;
+	ca_addr frame = t->object ? t->object->address : t->frame;
 	int32_t to = -1;
 
-	if (ca_type_is(t->object->type, "frame"))
+	if (!t->object)
+		;
+	else if (ca_type_is(t->object->type, "frame"))
 		to = layout->frame.f_frame;
 	else if (ca_has(layout->gen.gi_iframe))
 		frame += (uint64_t)layout->gen.gi_iframe;
 	else
 		to = layout->gen.gi_frame;
-	if (!ca_has(to) || ca_image_u64(t->reader->image, t->object->address + (uint64_t)to, &frame))
+	if (!ca_has(to) || ca_image_u64(t->reader->image, frame + (uint64_t)to, &frame))
 		place = ca_frame_place(t->reader, frame, t->arena);
 	return place ? place : "a frame";
 }
@@ -153,7 +181,7 @@ static const char *label_of(struct teller *t, const struct ca_refs *refs, uint64
 	const uint8_t *at = refs->data + i * refs->stride;
 	struct ca_shape shape;
 
-	if (ca_object_shape(t->reader, t->object, &shape) && at >= t->object->at &&
+	if (t->object && ca_object_shape(t->reader, t->object, &shape) && at >= t->object->at &&
 	    at < t->object->at + shape.extent)
 		return ca_arena_printf(t->arena, "(+%llu)", (unsigned long long)(at - t->object->at));
 	return "(memory of its own)";
@@ -169,6 +197,13 @@ static void tell_edge(struct teller *t, const struct ca_refs *refs, uint64_t i)
 		t->call(t->arg, index, refs ? label_of(t, refs, i) : ".__class__");
 }
 
+/* A root's edges are strong. */
+static bool are_edges(const struct teller *t, const struct ca_refs *refs)
+{
+	return ca_refs_are_edges(refs) &&
+	       (t->object || refs->held == CA_HELD_GC || refs->held == CA_HELD_HIDDEN);
+}
+
 static void tell_refs(struct ca_visitor *v, const struct ca_refs *refs)
 {
 	enum { BATCH = 64 };
@@ -176,7 +211,7 @@ static void tell_refs(struct ca_visitor *v, const struct ca_refs *refs)
 	uint64_t tags = refs->held == CA_HELD_GUESS ? (uint64_t)t->reader->layout->c.stackref_tags : 0;
 	ca_node nodes[BATCH];
 
-	for (uint64_t i = 0; refs->held != CA_HELD_WEAK && i < refs->count; i += BATCH) {
+	for (uint64_t i = 0; are_edges(t, refs) && i < refs->count; i += BATCH) {
 		size_t count = refs->count - i < BATCH ? refs->count - i : BATCH;
 
 		ca_objects_find_all(t->graph->objects, refs->data + i * refs->stride, refs->stride,
@@ -195,18 +230,36 @@ static void tell_buffer(struct ca_visitor *v, ca_addr start, uint64_t bytes, enu
 	(void)how;
 }
 
-static void tell(struct teller *t, ca_node from)
+static void tell_object(struct teller *t, ca_node from)
 {
 	struct ca_object object;
 
-	t->visitor = (struct ca_visitor){tell_refs, tell_buffer};
-	if (!t->graph->objects || !from || ca_node_is_root(t->graph, from) ||
-	    !ca_object_read(t->reader, ca_objects_address(t->graph->objects, from), &object))
+	if (!ca_object_read(t->reader, ca_objects_address(t->graph->objects, from), &object))
 		return;
 	t->object = &object;
-	t->edges = ca_graph_out(t->graph, from);
 	ca_object_traverse(t->reader, &object, &t->visitor);
 	tell_edge(t, NULL, 0); /* the last one, where an object holds its type */
+}
+
+/* Of roots only a frame has names for what it holds. */
+static void tell_root(struct teller *t, const struct ca_root *root)
+{
+	if (root->kind != CA_ROOT_FRAME || !ca_has(t->reader->layout->iframe.previous))
+		return;
+	t->frame = root->address;
+	ca_iframe_traverse(t->reader, root->address, &t->visitor);
+}
+
+static void tell(struct teller *t, ca_node from)
+{
+	t->visitor = (struct ca_visitor){tell_refs, tell_buffer};
+	t->edges = ca_graph_out(t->graph, from);
+	if (!t->graph->objects || !from)
+		return;
+	if (ca_node_is_root(t->graph, from))
+		tell_root(t, ca_graph_root(t->graph, from));
+	else
+		tell_object(t, from);
 }
 
 void ca_edge_each(const struct ca_graph *graph, struct ca_reader *reader, ca_node from, ca_node only,

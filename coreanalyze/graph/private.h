@@ -54,6 +54,13 @@ static inline void ca_set_bit(uint64_t *bits, ca_node node)
 	bits[node / 64] |= 1ull << (node % 64);
 }
 
+/* A stack of unknown depth makes no edges: frames.c fills by it. */
+static inline bool ca_refs_are_edges(const struct ca_refs *refs)
+{
+	return refs->held != CA_HELD_WEAK &&
+	       !(refs->held == CA_HELD_GUESS && refs->via == CA_VIA_STACK);
+}
+
 /* traverse.c: fills spans and the counts of graph->first */
 struct ca_error *ca_graph_traverse(struct ca_builder *builder);
 void ca_span_free(struct ca_span *span);
@@ -72,9 +79,6 @@ void ca_root_add(struct ca_builder *builder, ca_node node);
  * of which a reference is missing.
  */
 void ca_graph_fill(struct ca_builder *builder);
-/* Of one range of words, which are one root. */
-void ca_graph_fill_words(struct ca_builder *builder, enum ca_root_kind kind, const char *name,
-			 ca_addr start, ca_addr end);
 /* frames.c: the frames of a thread, as roots; what of their words may be references */
 void ca_graph_add_frames(struct ca_builder *builder, const struct ca_thread *thread);
 void ca_graph_fill_frames(struct ca_builder *builder, const struct ca_thread *thread);

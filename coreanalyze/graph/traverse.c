@@ -54,7 +54,7 @@ static uint8_t flags_of(const struct tracer *tracer, enum ca_held held)
 static void visit_refs(struct ca_visitor *v, const struct ca_refs *refs)
 {
 	struct tracer *tracer = (struct tracer *)v;
-	uint8_t flags = flags_of(tracer, refs->held);
+	uint8_t flags = ca_refs_are_edges(refs) ? flags_of(tracer, refs->held) : 0;
 	uint64_t tags = refs->held == CA_HELD_GUESS ? tracer->tags : 0;
 	ca_node nodes[BATCH];
 
@@ -78,16 +78,16 @@ static void visit_buffer(struct ca_visitor *v, ca_addr start, uint64_t bytes, en
 	(void)how;
 }
 
-/* An instance of a class holds it; from 3.9 on tp_traverse tells of that. */
-static void visit_type(struct tracer *tracer, const struct ca_object *object)
+/* The last edge of an object is the one to its type, where it has one. */
+static void visit_type(struct tracer *tracer, struct ca_reader *reader, const struct ca_object *object)
 {
-	const struct ca_type *type = object->type;
+	uint8_t flags = flags_of(tracer, ca_object_type_held(reader, object));
+	ca_node node = flags ? ca_objects_find(tracer->builder->objects, object->type->address) : 0;
 
-	if (!(type->flags & CA_TPFLAGS_HEAPTYPE))
+	if (!node)
 		return;
 	reserve(tracer->span, 1);
-	append(tracer, ca_objects_find(tracer->builder->objects, type->address),
-	       CA_EDGE_STRONG | CA_EDGE_PROGRAM | (ca_type_is_visited(type) ? CA_EDGE_GC : 0));
+	append(tracer, node, flags | CA_EDGE_PROGRAM);
 }
 
 /* A function's globals and builtins are the program's, whether a module has them or not. */
@@ -129,7 +129,7 @@ static void trace_object(struct tracer *tracer, struct ca_reader *reader, ca_nod
 	tracer->drop = is_interned(tracer->builder, node) ? CA_EDGE_STRONG : 0;
 	ca_object_traverse(reader, &object, &tracer->visitor);
 	tracer->drop = 0;
-	visit_type(tracer, &object);
+	visit_type(tracer, reader, &object);
 	if (is_function)
 		mark_namespaces(tracer, &object, begin);
 }
