@@ -143,3 +143,52 @@ uint64_t ca_target_next(const struct ca_target *target, uint64_t address)
 		return 0;
 	return ca_objects_address(objects, node + 1);
 }
+
+bool ca_target_collector(struct ca_target *target, struct ca_collector_info *info)
+{
+	const struct ca_runtime *rt = target->session->rt;
+	size_t main = rt->interp_count - 1;
+	struct ca_gc_report report;
+	struct ca_gc gc;
+
+	if (!ca_gc_read(rt, &rt->interps[main], &gc))
+		return false;
+	ca_gc_report_build(target->session->objects, &report);
+	while (main && rt->interps[main - 1].gc == rt->interps[main].gc)
+		main--;
+
+	const struct ca_gc_sums *sums = &report.interps[main];
+
+	*info = (struct ca_collector_info){.enabled = gc.enabled, .collecting = gc.collecting,
+					   .debug = gc.debug, .frozen = sums->frozen.objects};
+	for (unsigned i = 0; i < CA_GC_GENERATIONS; i++) {
+		info->generations[i].threshold = gc.generations[i].threshold;
+		info->generations[i].count = gc.generations[i].count;
+		info->generations[i].objects = sums->generations[i].objects;
+		info->generations[i].bytes = sums->generations[i].bytes;
+		info->generations[i].collections = gc.generations[i].collections;
+		info->generations[i].collected = gc.generations[i].collected;
+		info->generations[i].uncollectable = gc.generations[i].uncollectable;
+	}
+	ca_gc_report_fini(&report);
+	return true;
+}
+
+int ca_target_cycles(struct ca_target *target, struct ca_cycles_info *info,
+		     struct ca_failure *failure)
+{
+	struct ca_cycle_facts facts;
+	struct ca_error *err = ca_session_cycles(target->session, false, NULL, &facts);
+
+	if (err)
+		return fail(err, failure);
+	*info = (struct ca_cycles_info){
+		.cycles = facts.cycles.all,
+		.objects = facts.cycles.objects,
+		.bytes = facts.cycles.bytes,
+		.with_finalizers = facts.cycles.with_finalizers,
+		.unreachable_objects = facts.cycles.garbage.objects,
+	};
+	ca_cycle_facts_fini(&facts);
+	return 0;
+}

@@ -65,6 +65,22 @@ struct ca_error *ca_session_graph(struct ca_session *session)
 	return blame_damage(session, ca_graph_build(&session->ctx, session->objects, &session->graph));
 }
 
+struct ca_error *ca_session_cycles(struct ca_session *session, bool all_edges,
+				   const struct ca_cycle_filter *filter, struct ca_cycle_facts *facts)
+{
+	struct ca_error *err = ca_session_graph(session);
+
+	if (err)
+		return err;
+	ca_gc_facts_build(session->objects, &facts->gc);
+	ca_cycles_build(&session->ctx, session->graph, &facts->gc, all_edges, filter, &facts->cycles);
+	if (facts->cycles.garbage.overcounted)
+		ca_warn(&session->ctx, "overcounted", 0, "what is called garbage may be alive",
+			"%llu objects of the garbage have more references than they count",
+			(unsigned long long)facts->cycles.garbage.overcounted);
+	return NULL;
+}
+
 void ca_session_close(struct ca_session *session)
 {
 	if (!session || session->kept)

@@ -25,6 +25,9 @@ struct ca_error *ca_session_open(struct ca_session *session, const char *target,
 struct ca_error *ca_session_runtime(struct ca_session *session);
 struct ca_error *ca_session_objects(struct ca_session *session);
 struct ca_error *ca_session_graph(struct ca_session *session);
+/* Asked anew at each call. filter may be NULL. After an error facts are not to be ended. */
+struct ca_error *ca_session_cycles(struct ca_session *session, bool all_edges,
+				   const struct ca_cycle_filter *filter, struct ca_cycle_facts *facts);
 void ca_session_close(struct ca_session *session); /* NULL is allowed; nothing to a kept one */
 
 #endif

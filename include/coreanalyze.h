@@ -97,6 +97,32 @@ CA_API bool ca_target_object(struct ca_target *target, uint64_t address,
 /* The next object after address in order of address (0: the first); 0 at the end. */
 CA_API uint64_t ca_target_next(const struct ca_target *target, uint64_t address);
 
+/* The main interpreter's collector, as its gc module would give it. */
+struct ca_collector_info {
+	bool enabled, collecting; /* collecting: in the middle of a collection */
+	uint32_t debug;           /* gc.get_debug() */
+	uint64_t frozen;          /* gc.get_freeze_count() */
+	struct {
+		int32_t threshold, count;
+		uint64_t objects, bytes;
+		int64_t collections, collected, uncollectable;
+	} generations[3];
+};
+
+/* False where the target does not have it. */
+CA_API bool ca_target_collector(struct ca_target *target, struct ca_collector_info *info);
+
+/* Reference cycles, without references to an object's own type, to globals and into modules. */
+struct ca_cycles_info {
+	uint64_t cycles, objects, bytes;
+	uint64_t with_finalizers;     /* cycles with a member that has __del__ */
+	uint64_t unreachable_objects; /* that a full gc.collect() would have found */
+};
+
+/* As ca_target_open(): 0, or the status, with *failure filled. */
+CA_API int ca_target_cycles(struct ca_target *target, struct ca_cycles_info *info,
+			    struct ca_failure *failure);
+
 #ifdef __cplusplus
 }
 #endif

@@ -136,6 +136,13 @@ void ca_cycles_build(struct ca_context *ctx, const struct ca_graph *graph,
 		     const struct ca_cycle_filter *filter, struct ca_cycles *cycles);
 void ca_cycles_fini(struct ca_cycles *cycles);
 
+/* What the collector goes by, and what became of it. */
+struct ca_cycle_facts {
+	struct ca_gc_facts gc;
+	struct ca_cycles cycles;
+};
+void ca_cycle_facts_fini(struct ca_cycle_facts *facts);
+
 /* ---- loop.c: one way around a cycle ------------------------------------------ */
 
 struct ca_loop_step {
@@ -148,5 +155,22 @@ struct ca_loop_step {
  */
 size_t ca_cycle_loop(const struct ca_graph *graph, const struct ca_cycles *cycles,
 		     const struct ca_cycle *cycle, struct ca_loop_step **steps);
+
+/* ---- weak.c: garbage that weak references still give ---------------------------- */
+
+struct ca_weak_row {
+	const char *name;    /* the type of what is pointed at */
+	ca_node node;        /* the first one */
+	uint64_t objects, references, callbacks;
+};
+struct ca_weak {
+	struct ca_weak_row *rows; /* most objects first */
+	size_t count;
+	uint64_t callbacks;       /* that a full collection would make */
+};
+/* refs: ca_objects_weakrefs()'s. Of those that are alive, while what they point at is garbage. */
+void ca_weak_build(const struct ca_objects *objects, const struct ca_weakref *refs, size_t count,
+		   const struct ca_garbage *garbage, struct ca_weak *weak);
+void ca_weak_fini(struct ca_weak *weak);
 
 #endif

@@ -222,3 +222,9 @@ void ca_cycles_fini(struct ca_cycles *cycles)
 	ca_garbage_fini(&cycles->garbage);
 	*cycles = (struct ca_cycles){0};
 }
+
+void ca_cycle_facts_fini(struct ca_cycle_facts *facts)
+{
+	ca_cycles_fini(&facts->cycles);
+	ca_gc_facts_fini(&facts->gc);
+}

@@ -131,4 +131,9 @@ struct ca_error *ca_sorted_types(const struct ca_request *request,
 void ca_put_types(struct ca_writer *w, const struct ca_request *request,
 		  const struct ca_type_totals *totals, size_t fallback);
 
+/* cycles.c, gc.c */
+/* One line each for the report: "collector" and "cycles". */
+void ca_put_collector_line(struct ca_writer *w, struct ca_session *session);
+void ca_put_cycles_line(struct ca_writer *w, struct ca_session *session);
+
 #endif

@@ -5,6 +5,7 @@
 #include "command.h"
 
 extern const struct ca_command ca_command_capture;
+extern const struct ca_command ca_command_cycles;
 extern const struct ca_command ca_command_diff;
 extern const struct ca_command ca_command_gc;
 extern const struct ca_command ca_command_info;
@@ -20,6 +21,7 @@ const struct ca_command *const ca_commands[] = {
 	&ca_command_diff,
 	&ca_command_object,
 	&ca_command_gc,
+	&ca_command_cycles,
 	&ca_command_verify,
 	&ca_command_capture,
 	&ca_command_serve,

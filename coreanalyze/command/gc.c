@@ -15,6 +15,7 @@ struct show {
 	struct ca_gc gc;               /* of the interpreter that is shown */
 	const struct ca_gc_sums *sums;
 	uint64_t garbage;              /* in gc.garbage */
+	uint64_t waiting;              /* garbage that a full collection would find; known where asked for */
 };
 
 static const struct ca_column generation_columns[] = {
@@ -175,7 +176,24 @@ static void put_debug(const struct show *show)
 	ca_list_end(show->w);
 }
 
-/* ---- advice -------------------------------------------------------------- */
+/* ---- advice: what waits is looked for where nobody collects -------------------- */
+
+static bool never_collects(const struct ca_gc *gc)
+{
+	return !gc->enabled || gc->generations[0].threshold == 0;
+}
+
+static struct ca_error *count_waiting(struct show *show)
+{
+	struct ca_cycle_facts facts;
+	struct ca_error *err = ca_session_cycles(show->session, false, NULL, &facts);
+
+	if (err)
+		return err;
+	show->waiting = facts.cycles.garbage.objects;
+	ca_cycle_facts_fini(&facts);
+	return NULL;
+}
 
 static void advise(const struct show *show, const char *kind, const char *format, ...)
 	CA_PRINTF(3, 4);
@@ -219,10 +237,12 @@ static void put_advice(const struct show *show)
 	ca_list_begin(show->w, "advice");
 	if (!show->gc.enabled)
 		advise(show, "disabled",
-		       "the collector is disabled: cycles are never freed unless the program calls gc.collect()");
+		       "the collector is disabled: %s objects of the process are garbage that only gc.collect() frees",
+		       ca_grouped(show->waiting).text);
 	else if (show->gc.generations[0].threshold == 0)
 		advise(show, "threshold-zero",
-		       "the first threshold is 0: no collection ever starts by itself");
+		       "the first threshold is 0, so no collection starts by itself: %s objects of the process are garbage",
+		       ca_grouped(show->waiting).text);
 	advise_of_waiting(show);
 	if (frozen->bytes + frozen->owned >= BIG_FREEZE)
 		advise(show, "frozen", "gc.freeze() holds %s: cycles among these %s objects are never found",
@@ -294,9 +314,19 @@ static struct ca_error *show_gc(struct ca_request *request, struct ca_session *s
 		return ca_error_make(CA_TARGET, "no collector", "",
 				     "the collector's state is not in this core");
 	}
+	if (never_collects(&show.gc)) {
+		struct ca_error *err = count_waiting(&show);
+
+		if (err) {
+			ca_gc_report_fini(&show.report);
+			return err;
+		}
+	}
 	show.w = ca_open_writer(request);
 	ca_begin_document(show.w, request, session);
 	put_interp(&show);
+	if (never_collects(&show.gc))
+		ca_put_uint(show.w, "unreachable_objects", show.waiting);
 	ca_put_uint(show.w, "unlisted", show.report.unlisted);
 	if (show.report.unlisted)
 		ca_line(show.w, "%s tracked objects are in no generation: the collection under way has them",
@@ -304,6 +334,25 @@ static struct ca_error *show_gc(struct ca_request *request, struct ca_session *s
 	put_others(&show);
 	ca_gc_report_fini(&show.report);
 	return ca_end_document(show.w, session, NULL);
+}
+
+void ca_put_collector_line(struct ca_writer *w, struct ca_session *session)
+{
+	const struct ca_runtime *rt = session->rt;
+	struct ca_gc gc;
+
+	if (!ca_gc_read(rt, &rt->interps[rt->interp_count - 1], &gc))
+		return;
+	ca_object_begin(w, "collector");
+	ca_put_bool(w, "enabled", gc.enabled);
+	ca_put_bool(w, "collecting", gc.collecting);
+	ca_put_uint(w, "debug", gc.debug);
+	ca_object_end(w);
+	ca_line(w, "collector: %s%s%s; %s young and %s full collections have run",
+		gc.enabled ? "enabled" : "disabled", gc.collecting ? ", in the middle of a collection" : "",
+		gc.debug & CA_GC_DEBUG_SAVEALL ? ", with DEBUG_SAVEALL on" : "",
+		ca_grouped((uint64_t)gc.generations[0].collections).text,
+		ca_grouped((uint64_t)gc.generations[CA_GC_GENERATIONS - 1].collections).text);
 }
 
 static struct ca_error *run_gc(struct ca_request *request, enum ca_status *status)

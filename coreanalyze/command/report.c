@@ -53,6 +53,8 @@ static struct ca_error *show_report(struct ca_request *request, struct ca_sessio
 	ca_begin_document(w, request, session);
 	put_process(w, session);
 	put_memory(w, session);
+	ca_put_collector_line(w, session);
+	ca_put_cycles_line(w, session);
 	ca_title(w, "The biggest types");
 	ca_put_types(w, request, &totals, REPORT_TYPES);
 	ca_put_trust(w, session->objects);

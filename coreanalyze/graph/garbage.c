@@ -9,7 +9,7 @@ struct job {
 	const struct ca_graph *graph;
 	const struct ca_gc_facts *facts;
 	struct ca_garbage *garbage;
-	int64_t *left; /* references to each watched object that no watched one holds */
+	uint32_t *inside; /* references to each watched object that watched ones hold */
 };
 
 struct stack {
@@ -28,7 +28,13 @@ static void push(struct stack *stack, ca_node node)
 	stack->nodes[stack->count++] = node;
 }
 
-static void subtract_range(void *arg, unsigned worker, size_t begin, size_t end)
+/* Those that are left: held by what is not watched. */
+static int64_t outside(const struct job *job, ca_node node)
+{
+	return (int64_t)job->facts->refcount[node] - job->inside[node];
+}
+
+static void count_range(void *arg, unsigned worker, size_t begin, size_t end)
 {
 	const struct job *job = arg;
 
@@ -39,7 +45,7 @@ static void subtract_range(void *arg, unsigned worker, size_t begin, size_t end)
 
 		for (uint64_t e = 0; e < edges.count && watched(job, node); e++)
 			if ((edges.flags[e] & COUNTED) == COUNTED && watched(job, edges.nodes[e]))
-				__atomic_fetch_sub(&job->left[edges.nodes[e]], 1, __ATOMIC_RELAXED);
+				__atomic_fetch_add(&job->inside[edges.nodes[e]], 1, __ATOMIC_RELAXED);
 	}
 }
 
@@ -70,9 +76,8 @@ static void bring_back(const struct job *job, struct stack *stack)
 	for (ca_node node = 1; node <= job->graph->object_count; node++) {
 		if (!watched(job, node))
 			continue;
-		garbage->overcounted += job->left[node] < 0;
-		garbage->state[node] = job->left[node] > 0 ? CA_GARBAGE_NONE : CA_GARBAGE_FREED;
-		if (job->left[node] > 0)
+		garbage->state[node] = outside(job, node) > 0 ? CA_GARBAGE_NONE : CA_GARBAGE_FREED;
+		if (outside(job, node) > 0)
 			push(stack, node);
 	}
 	spread(job, stack, CA_GARBAGE_FREED, CA_GARBAGE_NONE);
@@ -101,6 +106,7 @@ static void sum_up(const struct job *job)
 		if (garbage->state[node] == CA_GARBAGE_NONE)
 			continue;
 		garbage->objects++;
+		garbage->overcounted += outside(job, node) < 0;
 		garbage->kept += garbage->state[node] == CA_GARBAGE_KEPT;
 		garbage->finalizers += (bits & CA_GC_FINALIZER) && !(bits & CA_GC_FINALIZED);
 	}
@@ -113,14 +119,12 @@ void ca_garbage_build(struct ca_context *ctx, const struct ca_graph *graph,
 	struct stack stack = {0};
 
 	*garbage = (struct ca_garbage){.state = ca_alloc(graph->object_count + 1ull)};
-	job.left = ca_alloc((graph->object_count + 1ull) * sizeof(*job.left));
-	for (ca_node node = 1; node <= graph->object_count; node++)
-		job.left[node] = facts->refcount[node];
-	ca_parallel(ctx, graph->object_count, GRAIN, subtract_range, &job);
+	job.inside = ca_alloc((graph->object_count + 1ull) * sizeof(*job.inside));
+	ca_parallel(ctx, graph->object_count, GRAIN, count_range, &job);
 	bring_back(&job, &stack);
-	free(job.left);
 	keep_legacy(&job, &stack);
 	sum_up(&job);
+	free(job.inside);
 	free(stack.nodes);
 }
 

@@ -161,7 +161,7 @@ struct ca_garbage {
 	uint64_t objects;     /* freed or kept */
 	uint64_t kept;
 	uint64_t finalizers;  /* of them: with a finalizer that has not run yet */
-	uint64_t overcounted; /* watched, with more references found than are counted: of a damaged heap, or our error */
+	uint64_t overcounted; /* of them: more references were found than are counted, by damage or our error */
 };
 /* facts: of the graph's objects. The caller ends it. */
 void ca_garbage_build(struct ca_context *ctx, const struct ca_graph *graph,

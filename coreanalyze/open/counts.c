@@ -8,7 +8,7 @@ enum { GRAIN = 1 << 15 };
 
 struct job {
 	struct ca_objects *objects;
-	const uint8_t *places;
+	const uint64_t *frozen;
 	struct ca_gc_facts *facts;
 	struct ca_reader *readers;
 };
@@ -30,7 +30,7 @@ static void read_facts(const struct job *job, struct ca_reader *reader, ca_node 
 		return;
 
 	enum ca_finalizer finalizer = job->facts->finalizer[ca_node_type(job->objects, node)];
-	bool watched = job->places[node] != CA_GC_FROZEN && job->facts->refcount[node] != UINT32_MAX;
+	bool watched = !(job->frozen[node / 64] >> node % 64 & 1) && job->facts->refcount[node] != UINT32_MAX;
 
 	job->facts->bits[node] = (uint8_t)((ca_object_finalized(&object) ? CA_GC_FINALIZED : 0) |
 					   (ca_object_weakrefs(reader, &object) ? CA_GC_WEAKLY_HELD : 0) |
@@ -71,9 +71,10 @@ static void find_finalizers(struct ca_objects *objects, struct ca_reader *reader
 	ca_arena_fini(&scratch);
 }
 
-void ca_gc_facts_build(struct ca_objects *objects, const uint8_t *places, struct ca_gc_facts *facts)
+void ca_gc_facts_build(struct ca_objects *objects, struct ca_gc_facts *facts)
 {
-	struct job job = {objects, places, facts, open_readers(objects)};
+	uint64_t *frozen = ca_objects_frozen(objects);
+	struct job job = {objects, frozen, facts, open_readers(objects)};
 
 	facts->refcount = ca_alloc((objects->count + 1ull) * sizeof(*facts->refcount));
 	facts->bits = ca_alloc(objects->count + 1ull);
@@ -81,6 +82,7 @@ void ca_gc_facts_build(struct ca_objects *objects, const uint8_t *places, struct
 	find_finalizers(objects, job.readers, facts->finalizer);
 	ca_parallel(objects->ctx, objects->count, GRAIN, read_range, &job);
 	free(job.readers);
+	free(frozen);
 }
 
 void ca_gc_facts_fini(struct ca_gc_facts *facts)

@@ -68,6 +68,31 @@ uint8_t *ca_objects_places(struct ca_objects *objects,
 	return walk.places;
 }
 
+static void set_bit(void *arg, size_t interp, ca_node node, enum ca_gc_place place)
+{
+	uint64_t *bits = arg;
+
+	(void)interp;
+	(void)place;
+	bits[node / 64] |= 1ull << node % 64;
+}
+
+uint64_t *ca_objects_frozen(struct ca_objects *objects)
+{
+	uint64_t *bits = ca_alloc((objects->count / 64 + 1ull) * sizeof(*bits));
+	struct walk walk = {objects, ca_alloc((size_t)objects->count + 1), set_bit, bits, 0};
+
+	for (; walk.interp < objects->rt->interp_count; walk.interp++) {
+		const struct ca_interp *interp = &objects->rt->interps[walk.interp];
+
+		if (!walk.interp || interp->gc != interp[-1].gc)
+			walk_list(&walk, ca_runtime_generation(objects->rt, interp, CA_GENERATIONS - 1),
+				  CA_GC_FROZEN);
+	}
+	free(walk.places);
+	return bits;
+}
+
 struct listing {
 	struct ca_visitor visitor;
 	const struct ca_objects *objects;

@@ -100,6 +100,9 @@ enum ca_gc_place {
 uint8_t *ca_objects_places(struct ca_objects *objects,
 			   void (*each)(void *arg, size_t interp, ca_node node, enum ca_gc_place place),
 			   void *arg);
+/* Those that gc.freeze() put aside, as bits by node; to be freed. */
+uint64_t *ca_objects_frozen(struct ca_objects *objects);
+
 /* What the collector goes by when it tells garbage, and what it does with it (counts.c). */
 enum {
 	CA_GC_FINALIZED = 1,   /* its finalizer has run already */
@@ -113,9 +116,7 @@ struct ca_gc_facts {
 	uint8_t *bits;      /* [count + 1]: of what the collector tracks */
 	uint8_t *finalizer; /* [type_count]: enum ca_finalizer */
 };
-/* places: ca_objects_places()'s. */
-void ca_gc_facts_build(struct ca_objects *objects, const uint8_t *places,
-		       struct ca_gc_facts *facts);
+void ca_gc_facts_build(struct ca_objects *objects, struct ca_gc_facts *facts);
 void ca_gc_facts_fini(struct ca_gc_facts *facts);
 
 /* A weak reference: to an object (0: it is gone), with a callback (0: none). */

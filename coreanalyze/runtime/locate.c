@@ -220,6 +220,17 @@ static void warn_inferred(struct ca_runtime *rt)
 			rt->table->last_micro);
 }
 
+static bool is_collecting(const struct ca_runtime *rt)
+{
+	uint32_t collecting;
+
+	for (size_t i = 0; i < rt->interp_count; i++)
+		if (ca_image_u32(rt->image, rt->interps[i].gc + rt->layout.gc.collecting, &collecting) &&
+		    collecting)
+			return true;
+	return false;
+}
+
 static struct ca_error *settle(struct ca_runtime *rt)
 {
 	if (!ca_settle_group(rt, &ca_group_interps))
@@ -228,6 +239,9 @@ static struct ca_error *settle(struct ca_runtime *rt)
 		if (group->score == ca_score_collector)
 			ca_settle_generation0(rt);
 		if (ca_settle_group(rt, group))
+			continue;
+		/* In the middle of a collection what links back is in other use. */
+		if (group->score == ca_score_collector && is_collecting(rt))
 			continue;
 		if (!rt->proved) {
 			char what[128];
@@ -284,17 +298,6 @@ static struct ca_error *no_python(const struct ca_image *image, size_t candidate
 			     image->module_count);
 }
 
-static bool is_collecting(const struct ca_runtime *rt)
-{
-	uint32_t collecting;
-
-	for (size_t i = 0; i < rt->interp_count; i++)
-		if (ca_image_u32(rt->image, rt->interps[i].gc + rt->layout.gc.collecting, &collecting) &&
-		    collecting)
-			return true;
-	return false;
-}
-
 struct ca_error *ca_runtime_open(struct ca_context *ctx, const struct ca_image *image,
 				 struct ca_runtime **out)
 {
@@ -335,6 +338,9 @@ struct ca_error *ca_runtime_open_with(struct ca_context *ctx, const struct ca_im
 	}
 
 	rt->collecting = is_collecting(rt);
+	if (rt->collecting)
+		ca_warn(ctx, "collecting", 0, "objects that it has freed by half count as they are",
+			"the core was taken in the middle of a collection");
 
 	ca_addr secret = ca_module_symbol(rt->module, "_Py_HashSecret");
 

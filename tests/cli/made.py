@@ -21,7 +21,7 @@ from runner import Skip
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SUBJECT = os.path.join(HERE, "..", "fuzz", "subject.py")
-ALL = ("report", "info", "types", "diff", "object", "gc", "verify")
+ALL = ("report", "info", "types", "diff", "object", "gc", "cycles", "verify")
 
 
 def in_empty_directory(test):

@@ -21,12 +21,15 @@ KEYS = {
     "verify": {"objects", "edges", "refcounts", "excess", "excess_total", "trust", "guard_tripped"},
     "gc": {"enabled", "collecting", "generations", "frozen", "garbage", "callbacks", "debug",
            "advice", "interpreters"},
+    "cycles": {"totals", "cycles_total", "cycles", "shapes", "program"},
 }
 LISTS = {
     ("types", "types"): {"type", "count", "bytes", "owned", "gc_tracked", "type_objects",
                          "bytes_exact"},
     ("gc", "generations"): {"threshold", "count", "objects", "collections", "collected",
                             "uncollectable"},
+    ("cycles", "cycles"): {"objects", "bytes", "unreachable", "types", "finalizers", "edges",
+                           "path", "owner"},
     ("diff", "types"): {"type", "count_before", "count_after", "count_delta", "bytes_before",
                         "bytes_after", "bytes_delta", "new", "freed"},
 }

@@ -273,7 +273,7 @@ gc.collect()
 @made.in_empty_directory
 def test_in_the_middle_of_a_collection(python):
     """Its links are in other use then: nothing may get lost by that."""
-    _, rows = ask(python, "collecting", COLLECTING, wait="")
+    _, rows = ask(python, "collecting", COLLECTING, wait="", allowed=("collecting",))
     for name, count in (("Garbage", 1000), ("Finalized", 2000), ("Stop", 1)):
         assert rows[f"__main__.{name}"]["count"] == count, (name, rows[f"__main__.{name}"])
     assert rows["builtins.list"]["count"] > 10000
@@ -289,7 +289,7 @@ def callback(phase, info):
         sys.stdin.readline()
 gc.callbacks.append(callback)
 gc.collect()
-""", wait="")
+""", wait="", allowed=("collecting",))
     assert rows["__main__.Kept"]["count"] == rows["__main__.Kept"]["gc_tracked"] == 1000
 
 

@@ -78,6 +78,7 @@ def check_program(program, core, environment):
     totals = document["totals"]
     assert output(program, "--walk", core, env=environment).split() == [
         str(totals["objects"]), str(totals["bytes"] + totals["owned"]), str(totals["gc_tracked"])]
+    check_collector(program, core, environment)
     for target in ("missing", ".", program, "/dev/null"):
         command = made.run("types", target)
         done = subprocess.run([program, "--refuse", target], capture_output=True, text=True,
@@ -86,6 +87,16 @@ def check_program(program, core, environment):
         status, *parts = done.stdout.rstrip("\n").split("\t")
         assert status == "3"
         assert f"coreanalyze: {target}: {': '.join(parts)}\n" == command.stderr.decode()
+
+
+def check_collector(program, core, environment):
+    gc, cycles = tool.ask("gc", core), tool.ask("cycles", core)
+    figures = [int(gc["enabled"]), int(gc["collecting"]), gc["frozen"]]
+    for generation in gc["generations"]:
+        figures += [generation[k] for k in ("threshold", "count", "objects", "collections")]
+    figures += [cycles["totals"][k] for k in ("cycles", "objects", "bytes", "with_finalizers",
+                                              "unreachable_objects")]
+    assert output(program, "--collector", core, env=environment).split() == list(map(str, figures))
 
 
 @in_empty_directory

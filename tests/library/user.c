@@ -99,11 +99,35 @@ static int walk(const char *path)
 	return 0;
 }
 
+static int collector(const char *path)
+{
+	struct ca_target *target = open_or_exit(path);
+	struct ca_collector_info collector;
+	struct ca_cycles_info cycles;
+
+	if (!ca_target_collector(target, &collector) || ca_target_cycles(target, &cycles, NULL) != 0)
+		return 1;
+	printf("%d %d %llu", collector.enabled, collector.collecting, (unsigned long long)collector.frozen);
+	for (int i = 0; i < 3; i++)
+		printf(" %d %d %llu %lld", (int)collector.generations[i].threshold,
+		       (int)collector.generations[i].count,
+		       (unsigned long long)collector.generations[i].objects,
+		       (long long)collector.generations[i].collections);
+	printf(" %llu %llu %llu %llu %llu\n", (unsigned long long)cycles.cycles,
+	       (unsigned long long)cycles.objects, (unsigned long long)cycles.bytes,
+	       (unsigned long long)cycles.with_finalizers,
+	       (unsigned long long)cycles.unreachable_objects);
+	ca_target_close(target);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	ca_target_close(NULL);
 	if (argc == 3 && !strcmp(argv[1], "--refuse"))
 		return refuse(argv[2]);
+	if (argc == 3 && !strcmp(argv[1], "--collector"))
+		return collector(argv[2]);
 	if (argc == 3 && !strcmp(argv[1], "--walk"))
 		return walk(argv[2]);
 	if (argc < 2)

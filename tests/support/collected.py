@@ -59,7 +59,7 @@ def _record(path, enabled, _none, count, *generations):
         made = {id(count), *map(id, generations)}
         document["generations"] = [
             [hex(id(o)) for o in g if id(o) not in made] for g in reversed(generations)]
-        document["unreachable"] = _collect(made, generations)
+        document["found"] = _collect(path + ".log", generations)
         truth._write(path, document)
         status = 0
     except BaseException:
@@ -69,17 +69,29 @@ def _record(path, enabled, _none, count, *generations):
         os._exit(status)
 
 
-def _collect(made, generations):
-    """[address, type] of what a full collection finds."""
+def _collect(path, generations):
+    """[address, type] of what a full collection finds, and what of it is left."""
+    global returning
+    returning = False       # what returns would not be left
+    types = {id(o): truth.type_name(type(o)) for g in generations for o in g}
     for each in generations:
-        each.clear()    # they refer to everything
-    before = set(map(id, gc.garbage))
-    gc.set_debug(gc.DEBUG_SAVEALL)
+        each.clear()        # they refer to everything
+    kept = len(gc.garbage)
+    sys.stderr = open(path, "w")
+    # DEBUG_COLLECTABLE prints before any finalizer runs: one that closes a
+    # generator frees things that gc.garbage then does not have.
+    gc.set_debug(gc.DEBUG_SAVEALL | gc.DEBUG_COLLECTABLE | gc.DEBUG_UNCOLLECTABLE)
     number = gc.collect()
-    found = [o for o in gc.garbage if id(o) not in before]
-    if number != len(found):
-        raise AssertionError("collect() says %d, gc.garbage has %d" % (number, len(found)))
-    return [[hex(id(o)), truth.type_name(type(o))] for o in found]
+    gc.set_debug(0)
+    sys.stderr.close()
+    with open(path) as f:
+        lines = [line.split() for line in f if line.startswith("gc: ")]
+    os.unlink(path)
+    found = {"collectable": [], "uncollectable": []}
+    for line in lines:      # gc: collectable <list 0x7f1200000000>
+        address = int(line[-1].rstrip(">"), 16)
+        found[line[1]].append([hex(address), types.get(address)])
+    return {**found, "number": number, "saved": len(gc.garbage) - kept}
 
 
 # ---- what is built
@@ -133,16 +145,352 @@ def on_collection(phase, info):
     pass
 
 
+# ---- cycles of every kind: each function makes one and returns a member
+
+def self_reference():
+    one = []
+    one.append(one)
+    return one
+
+
+def peers():
+    a, b = Node(), Node()
+    a.peer, b.peer = b, a
+    return a
+
+
+class Parent:
+    pass
+
+
+def family():
+    parent = Parent()
+    parent.children = [Node() for i in range(3)]
+    for child in parent.children:
+        child.parent = parent
+    return parent
+
+
+class Slotted:
+    __slots__ = ("other",)
+
+
+def slotted():
+    a, b = Slotted(), Slotted()
+    a.other, b.other = b, a
+    return a
+
+
+class Finalized:
+    def __del__(self):
+        finalized.append(type(self).__name__)
+
+
+class Heir(Finalized):
+    """Inherits __del__."""
+
+
+class Returns:
+    """Comes back while `returning`, which it is not in the child."""
+    def __del__(self):
+        if returning:
+            returned.append(self)
+
+
+finalized = []
+returned = []
+returning = True
+
+
+def with_del():
+    one = Finalized()
+    one.holder = {"one": one}
+    return one
+
+
+def with_inherited_del():
+    one = Heir()
+    one.me = [one]
+    return one
+
+
+def once_returned():
+    """Its finalizer has run already."""
+    return returned.pop()
+
+
+def will_return():
+    one = Returns()
+    one.me = one
+    return one
+
+
+def generator():
+    holder = []
+
+    def run():
+        mine = holder
+        yield mine
+        yield
+
+    running = run()
+    next(running)
+    holder.append(running)
+    return running
+
+
+def fresh_generator():
+    holder = []
+
+    def run(argument):
+        yield argument
+
+    holder.append(run(holder))
+    return holder
+
+
+class Awaitable:
+    def __await__(self):
+        yield self
+
+
+def coroutine():
+    awaitable = Awaitable()
+
+    async def run():
+        await awaitable
+
+    running = run()
+    running.send(None)
+    awaitable.holder = running
+    return running
+
+
+def asynchronous_generator():
+    holder = []
+
+    async def run():
+        yield holder
+
+    running = run()
+    holder.append(running)
+    return running
+
+
+def closure():
+    def recursive(n):
+        return recursive(n - 1) if n else 0
+    return recursive
+
+
+def bound_method():
+    one = Node()
+    one.callback = one.hello
+    return one
+
+
+Node.hello = lambda self: self
+
+
+def exception():
+    try:
+        raise ValueError("kept")
+    except ValueError as e:
+        kept = e
+    return kept     # its traceback has this frame, which has it
+
+
+def class_object():
+    class Local:
+        def method(self):
+            return __class__
+    return Local
+
+
+def instance_of_lost_class():
+    class Lost:
+        pass
+    Lost.instance = Lost()
+    return Lost.instance
+
+
+def lost_module():
+    """As after an import that failed: nothing has the module but its functions."""
+    import types
+    module = types.ModuleType("lost")
+    exec("class C:\n    def f(self): return g\ndef g(): return C", module.__dict__)
+    return module
+
+
+def containers():
+    import collections
+    one = collections.OrderedDict()
+    one["me"] = (one, {1: [one]}, collections.deque([one]), collections.defaultdict(list, a=one))
+    return one
+
+
+def partials():
+    import functools
+    one = Node()
+    one.call = functools.partial(print, one, key=one)
+    return one
+
+
+def iterators():
+    one = []
+    one.append(iter(one))
+    one.append(enumerate(one))
+    one.append(map(print, one))
+    one.append(zip(one, one))
+    return one
+
+
+def properties():
+    class Local:
+        @property
+        def value(self):
+            return Local
+        slow = staticmethod(lambda: Local)
+    return Local
+
+
+def weak_registry():
+    import weakref
+    one = Node()
+    one.me = one
+    registry[id(one)] = one
+    references.append(weakref.ref(one))
+    return one
+
+
+registry = None
+references = []
+
+KINDS = [self_reference, peers, family, slotted, with_del, with_inherited_del, once_returned,
+         will_return, generator, fresh_generator, coroutine, asynchronous_generator, closure,
+         bound_method, exception, class_object, instance_of_lost_class, lost_module, containers,
+         partials, iterators, properties, weak_registry]
+ALIVE, DEAD = 2, 3
+
+
+def let_some_return():
+    for i in range(ALIVE + DEAD):
+        one = Returns()
+        one.me = one
+    del one
+    gc.collect()
+
+
+@profile
+def kinds():
+    """Of each kind some that are alive, and some that wait for the collector."""
+    import weakref
+    global registry
+    registry = weakref.WeakValueDictionary()
+    let_some_return()
+    for make in KINDS:
+        keep.extend(make() for i in range(ALIVE))
+        for i in range(DEAD):
+            make()
+
+
+@profile
+def globals_with_del():
+    """Many instances with __del__, but no cycle of their own."""
+    for i in range(5000):
+        globals()["kept_%d" % i] = Finalized()
+
+
+@profile
+def ring():
+    first = last = []
+    for i in range(500_000 - 1):
+        last.append([])
+        last = last[0]
+    last.append(first)
+
+
+TP_DEL = 376        # in a type of 3.8 to 3.15
+
+
+class Legacy:
+    pass
+
+
+@profile
+def legacy():
+    """What only a C extension can do: a type with tp_del."""
+    import ctypes
+    function = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(lambda address: None)
+    keep.append(function)
+    ctypes.c_void_p.from_address(id(Legacy) + TP_DEL).value = ctypes.cast(
+        function, ctypes.c_void_p).value
+    for i in range(3):
+        one = Legacy()
+        one.mine = [one, [i]]
+        one.mine.append(Node())
+        Node().me = one
+        free = []
+        free.append([free, one])
+
+
+@profile
+def one_kind():
+    """Of the kind in $KIND."""
+    import weakref
+    global registry
+    registry = weakref.WeakValueDictionary()
+    let_some_return()
+    for i in range(DEAD):
+        globals()[os.environ["KIND"]]()
+
+
+@profile
+def peers_again():
+    for i in range(DEAD):
+        peers()
+
+
 @profile
 def frozen():
-    gc.collect()
     gc.freeze()
     keep.extend(Node() for i in range(10))
+
+
+# ---- a core in the middle of a collection
+
+class Stops:
+    """Its tp_traverse is ours: at the given call it forks, and the parent waits."""
+
+
+TP_TRAVERSE = 184   # in a type of 3.8 to 3.15
+
+
+def stop_collection(path, call):
+    """Starts a collection, which the parent never leaves; the child says what it found."""
+    import ctypes
+    truth._allow_tracing()
+    # dec dword [rip + counter]; jz go; xor eax, eax; ret; go: ...
+    head = bytes([0xff, 0x0d]), bytes([0x74, 0x03, 0x31, 0xc0, 0xc3])
+    code = head[1] + truth.MACHINE_CODE
+    function = truth._callable(head[0] + len(code).to_bytes(4, "little") + code
+                               + call.to_bytes(4, "little"))
+    keep.append(function)
+    address = ctypes.cast(function, ctypes.c_void_p).value
+    keep.append(Stops())
+    kinds()
+    ctypes.c_void_p.from_address(id(Stops) + TP_TRAVERSE).value = address
+    generations = [_get_objects(i) for i in range(3)]
+    found = _collect(path + ".log", generations)
+    truth._write(path, {"found": found})
+    os._exit(0)
 
 
 def main():
     gc.collect()
     gc.disable()
+    if sys.argv[2:3] == ["collecting"]:
+        stop_collection(sys.argv[1] + ".1", int(sys.argv[3]))
     for name in sys.argv[2:]:
         PROFILES[name]()
     step = 1
