@@ -30,6 +30,15 @@ extern const struct ca_kind ca_kind_plain;
 /* The kind that a type begins itself (not by inheritance), or NULL. name may be NULL: unreadable. */
 const struct ca_kind *ca_kind_of(uint64_t flags, bool is_heap, const char *name);
 
+/* The characters of an ASCII str, 1 to `most`, or NULL. */
+const uint8_t *ca_ascii_text(const struct ca_reader *reader, ca_addr str, uint64_t most,
+			     uint64_t *length);
+/*
+ * The tp_name of a static type of CPython's whose binary is not at hand, told by
+ * what memory has of it; NULL: not known, or shared by several (statics.c).
+ */
+const char *ca_static_type_name(const struct ca_reader *reader, ca_addr type, const uint8_t *bytes);
+
 /* A type of a C extension has its module's name before a dot (stdlib_modules.c). */
 bool ca_is_stdlib_type(const char *tp_name);
 

@@ -86,6 +86,49 @@ static bool ascii_equals(const struct ca_reader *reader, ca_addr str, const char
 }
 
 /*
+ * Up to 3.10 a type that C made from a spec has its tp_name in the binary:
+ * "module.name", of which the last part is ht_name.
+ */
+static bool recover_spec_name(const struct ca_reader *reader, ca_addr type, char text[MAX_TP_NAME])
+{
+	ca_addr module = ca_dict_get(reader, ca_type_dict(reader, type), "__module__");
+	const uint8_t *parts[2];
+	uint64_t lengths[2], name;
+
+	if (!module || !ca_image_u64(reader->image, type + (uint64_t)reader->layout->heaptype.ht_name, &name))
+		return false;
+	parts[0] = ca_ascii_text(reader, module, MAX_TP_NAME / 2, &lengths[0]);
+	parts[1] = ca_ascii_text(reader, name, MAX_TP_NAME / 2 - 2, &lengths[1]);
+	if (!parts[0] || !parts[1])
+		return false;
+	memcpy(text, parts[0], lengths[0]);
+	text[lengths[0]] = '.';
+	memcpy(text + lengths[0] + 1, parts[1], lengths[1]);
+	text[lengths[0] + 1 + lengths[1]] = '\0';
+	return true;
+}
+
+/* A type's tp_name, also when the binary that has it is not at hand. */
+static bool read_tp_name(const struct ca_reader *reader, ca_addr type, const uint8_t *bytes,
+			 char text[MAX_TP_NAME])
+{
+	ca_addr at = ca_load_u64(bytes + reader->layout->type.tp_name);
+	const char *name;
+
+	if (ca_image_string(reader->image, at, text, MAX_TP_NAME))
+		return true;
+	if (!ca_image_module(reader->image, at))
+		return false;
+	if (ca_load_u64(bytes + reader->layout->type.tp_flags) & CA_TPFLAGS_HEAPTYPE)
+		return recover_spec_name(reader, type, text);
+	name = ca_static_type_name(reader, type, bytes);
+	if (!name || strlen(name) >= MAX_TP_NAME)
+		return false;
+	strcpy(text, name);
+	return true;
+}
+
+/*
  * Objects/typeobject.c: type_new() takes tp_name from ht_name as it is, so
  * type("collections.deque", (), {}) has the dot in both. Of a spec's name
  * PyType_FromSpec() puts what is behind the last dot in ht_name.
@@ -142,8 +185,7 @@ static void find_kind(const struct ca_reader *reader, struct ca_type *type)
 
 		uint64_t flags = ca_load_u64(bytes + layout->type.tp_flags);
 		char text[MAX_TP_NAME];
-		bool named = ca_image_string(reader->image, ca_load_u64(bytes + layout->type.tp_name), text,
-					     sizeof(text));
+		bool named = read_tp_name(reader, at, bytes, text);
 		bool heap = flags & CA_TPFLAGS_HEAPTYPE;
 
 		if (named && heap)
@@ -170,6 +212,15 @@ static void find_kind(const struct ca_reader *reader, struct ca_type *type)
 	}
 }
 
+/* Its name and its code are in the same binary, which is not at hand. */
+static bool points_home(const struct ca_reader *reader, ca_addr address, const uint8_t *bytes)
+{
+	const struct ca_module *home = ca_image_module(reader->image, address);
+
+	return ca_image_module(reader->image, ca_load_u64(bytes + reader->layout->type.tp_name)) == home &&
+	       ca_image_module(reader->image, ca_load_u64(bytes + reader->layout->type.tp_dealloc)) == home;
+}
+
 /*
  * A static type that nobody passed to PyType_Ready lacks the flag, and yet has
  * instances (3.8, 3.9: functools.KeyWrapper). It is told by its place in a module
@@ -183,10 +234,12 @@ static bool is_ready(const struct ca_reader *reader, ca_addr address, const uint
 
 	if (flags & CA_TPFLAGS_READY)
 		return true;
-	return !(flags & CA_TPFLAGS_HEAPTYPE) && ca_image_module(reader->image, address) &&
-	       ca_image_string(reader->image, ca_load_u64(bytes + layout->type.tp_name), name,
-			       sizeof(name)) &&
-	       *name > ' ' && ca_load_u64(bytes + layout->object.ob_type) == reader->rt->type_type;
+	if (flags & CA_TPFLAGS_HEAPTYPE || !ca_image_module(reader->image, address) ||
+	    ca_load_u64(bytes + layout->object.ob_type) != reader->rt->type_type)
+		return false;
+	if (!ca_image_string(reader->image, ca_load_u64(bytes + layout->type.tp_name), name, sizeof(name)))
+		return points_home(reader, address, bytes);
+	return *name > ' ';
 }
 
 static struct ca_type *make_type(const struct ca_reader *reader, ca_addr address,
@@ -350,9 +403,7 @@ static const char *static_name(const struct ca_reader *reader, const struct ca_t
 	const uint8_t *bytes = type_bytes(reader, type->address);
 	char text[MAX_TP_NAME];
 
-	if (!bytes || !ca_image_string(reader->image,
-				       ca_load_u64(bytes + reader->layout->type.tp_name), text,
-				       sizeof(text))) {
+	if (!bytes || !read_tp_name(reader, type->address, bytes, text)) {
 		const struct ca_module *module = ca_image_module(reader->image, type->address);
 
 		if (!module)
