@@ -11,6 +11,7 @@
 struct candidate {
 	const struct ca_module *module;
 	ca_addr address;
+	bool by_shape; /* and no symbol: the fields that led there have not moved */
 };
 
 static struct ca_error *unsupported(const char *version, const char *why)
@@ -163,8 +164,10 @@ static bool try_table(struct ca_runtime *rt, const struct ca_layout_table *table
  */
 static struct ca_error *try_tables(struct ca_runtime *rt, const struct candidate *where, bool *found)
 {
+	size_t tries = where->by_shape ? rt->table_count : 2 * rt->table_count;
+
 	rt->address = where->address;
-	for (size_t i = 0; i < 2 * rt->table_count; i++) {
+	for (size_t i = 0; i < tries; i++) {
 		bool search = i >= rt->table_count;
 		const struct ca_layout_table *table = &rt->tables[i % rt->table_count];
 		ca_addr interp;
@@ -304,6 +307,33 @@ struct ca_error *ca_runtime_open(struct ca_context *ctx, const struct ca_image *
 	return ca_runtime_open_with(ctx, image, ca_layout_tables, ca_layout_table_count, out);
 }
 
+static struct ca_error *try_candidate(struct ca_runtime *rt, const struct candidate *where, bool *found)
+{
+	struct ca_error *err = try_cookie(rt, where, found);
+
+	return err || *found ? err : try_tables(rt, where, found);
+}
+
+/* No file names it, or what is named is not it. */
+static struct ca_error *seek_by_shape(struct ca_runtime *rt, bool *found)
+{
+	enum { MOST_PLACES = 4096 };
+	struct ca_error *err = NULL;
+
+	for (size_t i = 0; i < rt->image->module_count; i++) {
+		struct candidate where = {&rt->image->modules[i], 0, true};
+		ca_addr from = 0;
+
+		for (int n = 0; n < MOST_PLACES && !*found && !err; n++) {
+			where.address = ca_find_runtime(rt, where.module, &from);
+			if (!where.address)
+				break;
+			err = try_candidate(rt, &where, found);
+		}
+	}
+	return err;
+}
+
 struct ca_error *ca_runtime_open_with(struct ca_context *ctx, const struct ca_image *image,
 				      const struct ca_layout_table *tables, size_t table_count,
 				      struct ca_runtime **out)
@@ -318,16 +348,16 @@ struct ca_error *ca_runtime_open_with(struct ca_context *ctx, const struct ca_im
 	rt->tables = tables;
 	rt->table_count = table_count;
 	for (size_t i = 0; i < image->module_count && !found && !err; i++) {
-		struct candidate where = {&image->modules[i], 0};
+		struct candidate where = {&image->modules[i], 0, false};
 
 		where.address = ca_module_symbol(where.module, "_PyRuntime");
 		if (!where.address)
 			continue;
 		candidates++;
-		err = try_cookie(rt, &where, &found);
-		if (!err && !found)
-			err = try_tables(rt, &where, &found);
+		err = try_candidate(rt, &where, &found);
 	}
+	if (!err && !found)
+		err = seek_by_shape(rt, &found);
 	if (!err && !found)
 		err = no_python(image, candidates);
 	if (!err)

@@ -18,6 +18,11 @@ ca_addr ca_read_key(const struct ca_image *image, const struct ca_layout *layout
 		    const char *name);
 /* Fills the interpreters and threads; false when a list is broken at its first link. */
 bool ca_read_interps(struct ca_runtime *rt);
+/*
+ * Where a runtime may be in a module's writable data, by its shape; 0: nowhere.
+ * *from is where to look on; 0 at first.
+ */
+ca_addr ca_find_runtime(const struct ca_runtime *rt, const struct ca_module *module, ca_addr *from);
 /* Replaces offsets that the target's own _Py_DebugOffsets gives. */
 void ca_apply_debug_offsets(struct ca_runtime *rt);
 /* True when the cookie of _Py_DebugOffsets is at addr; gives its version and build. */
