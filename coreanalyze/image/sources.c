@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static const char effect[] = "names of static types in it, and other constants that it holds, "
+static const char effect[] = "names of static types in it that memory does not tell, and other constants that it holds, "
 			     "are unknown";
 
 /* ---- candidates ----------------------------------------------------------- */

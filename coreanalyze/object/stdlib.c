@@ -82,7 +82,11 @@ void ca_array_traverse(struct ca_reader *reader, const struct ca_object *object,
 	uint32_t itemsize;
 
 	visit_own(reader, object, v);
-	if (ca_image_u32(reader->image, descr + layout->arraydescr.itemsize, &itemsize))
+	if (!ca_image_u32(reader->image, descr + layout->arraydescr.itemsize, &itemsize))
+		ca_warn(reader->rt->ctx, "array-items", object->address,
+			"its items are missing in its bytes, up to 8 bytes each",
+			"the size of an array's items is in a binary that is not at hand");
+	else
 		ca_visit_buffer(v, ca_word(object, layout->array.ob_item),
 				ca_word(object, layout->array.allocated), itemsize,
 				CA_BUFFER_COUNTED);

@@ -334,6 +334,14 @@ static struct ca_error *seek_by_shape(struct ca_runtime *rt, bool *found)
 	return err;
 }
 
+/* What was searched: its place in the module. */
+static void note_address(struct ca_runtime *rt)
+{
+	rt->found = ca_grow(rt->found, &rt->found_capacity, rt->found_count + 1, sizeof(*rt->found));
+	rt->found[rt->found_count++] = (struct ca_found_field){
+		"_PyRuntime", "address", -1, (int32_t)(rt->address - rt->module->start)};
+}
+
 struct ca_error *ca_runtime_open_with(struct ca_context *ctx, const struct ca_image *image,
 				      const struct ca_layout_table *tables, size_t table_count,
 				      struct ca_runtime **out)
@@ -356,7 +364,9 @@ struct ca_error *ca_runtime_open_with(struct ca_context *ctx, const struct ca_im
 		candidates++;
 		err = try_candidate(rt, &where, &found);
 	}
-	if (!err && !found)
+	bool by_shape = !err && !found;
+
+	if (by_shape)
 		err = seek_by_shape(rt, &found);
 	if (!err && !found)
 		err = no_python(image, candidates);
@@ -367,6 +377,8 @@ struct ca_error *ca_runtime_open_with(struct ca_context *ctx, const struct ca_im
 		return err;
 	}
 
+	if (by_shape)
+		note_address(rt);
 	rt->collecting = is_collecting(rt);
 	if (rt->collecting)
 		ca_warn(ctx, "collecting", 0, "objects that it has freed by half count as they are",

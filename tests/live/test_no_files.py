@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A core that was copied off its host: the mapped ELF files are not at hand, or are others."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+
+import interpreters
+import tool
+from runner import each_core
+
+UNNAMED = "<static type at "
+
+
+def types(core: str, *options: str) -> tuple[dict, dict]:
+    document = tool.ask("types", core, "--limit", "0", *options)
+    return document, {row["type"]: row for row in document["types"]}
+
+
+def check_same(whole: tuple[dict, dict], part: tuple[dict, dict]) -> int:
+    """Every name that is given is right, with the same figures; returns how many
+    objects have a type without name."""
+    assert part[0]["totals"]["objects"] == whole[0]["totals"]["objects"]
+    warned = {w["kind"] for w in part[0]["warnings"]}
+    unnamed = 0
+    for name, row in part[1].items():
+        if name.startswith(UNNAMED):
+            unnamed += row["count"]
+            continue
+        assert name in whole[1], name
+        same = [key for key in row if row[key] != whole[1][name][key]]
+        # The size of an array's items is in the binary.
+        assert not same or (name == "array.array" and "array-items" in warned), (
+            name, row, whole[1][name])
+    lost = [row for name, row in whole[1].items() if name not in part[1]]
+    assert unnamed == sum(row["count"] for row in lost), (unnamed, lost)
+    return unnamed
+
+
+def modules(core: str, *options: str) -> list[dict]:
+    return tool.ask("info", core, *options)["modules"]
+
+
+@each_core("instances", "dicts", "sequences", "numbers", "sets", "strings",
+           kinds=("gcore", "kernel"))
+def test_no_file_at_all(case):
+    whole = types(case.core)
+    with tempfile.TemporaryDirectory() as empty:
+        states = {m["state"] for m in modules(case.core, "--sysroot", empty)}
+        assert states == {"missing"}, states
+        part = types(case.core, "--sysroot", empty)
+        unnamed = check_same(whole, part)
+        assert unnamed < whole[0]["totals"]["objects"] / 500, unnamed
+        kept, lost = (tool.ask("info", case.core, *o) for o in ((), ("--sysroot", empty)))
+    assert {"missing-file"} <= {w["kind"] for w in part[0]["warnings"]}
+    for key in ("interpreters", "threads"):
+        assert kept[key] == lost[key], key
+    assert kept["target"]["python"] == lost["target"]["python"]
+    found = {s["structure"] for s in lost["layout"]["searched"]}
+    assert found <= {"_PyRuntime"}, found
+
+
+def place(root: str, module: dict, source: str) -> None:
+    path = root + module["path"]
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    if os.path.lexists(path):
+        os.unlink(path)
+    try:
+        os.link(source, path)
+    except OSError:
+        shutil.copyfile(source, path)
+
+
+@each_core("instances", "dicts", "sequences", kinds=("kernel",))
+def test_one_file_missing_or_another(case):
+    # On the oldest and the newest of those that are there.
+    chosen = [i.name for i in interpreters.chosen() if not i.stripped]
+    if case.python.name not in (chosen[0], chosen[-1]):
+        return
+    whole = types(case.core)
+    files = [m for m in modules(case.core) if m["state"] == "used"]
+    with tempfile.TemporaryDirectory(dir=case.directory) as root:
+        for module in files:
+            place(root, module, module["file"])
+        assert check_same(whole, types(case.core, "--sysroot", root)) == 0
+        for module in files:
+            for other in (None, tool.path()):
+                os.unlink(root + module["path"])
+                if other:
+                    place(root, module, other)
+                check_module(case.core, root, module, "mismatch" if other else "missing")
+                check_same(whole, types(case.core, "--sysroot", root))
+                place(root, module, module["file"])
+
+
+def check_module(core: str, root: str, module: dict, state: str) -> None:
+    states = {m["path"]: m["state"] for m in modules(core, "--sysroot", root)}
+    assert states.pop(module["path"]) == state, (module["path"], state)
+    assert set(states.values()) == {"used"}, states
