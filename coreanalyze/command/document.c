@@ -248,18 +248,23 @@ void ca_put_trust(struct ca_writer *w, const struct ca_objects *objects)
 	ca_put_uint(w, "freelist", t->freelist);
 	ca_put_uint(w, "unexplained", t->unexplained);
 	ca_put_uint(w, "pool_blocks", t->counted);
-	if (ca_has(objects->rt->layout.obmalloc.raw_allocated_blocks))
+	ca_put_string(w, "allocator", ca_allocator_name(objects->heap->allocator));
+	if (ca_has(objects->rt->layout.obmalloc.raw_allocated_blocks) &&
+	    objects->heap->allocator != CA_MIMALLOC)
 		ca_put_uint(w, "allocated_blocks", t->counted + objects->heap->raw_allocated_blocks);
 	else
 		ca_put_null(w, "allocated_blocks");
 	ca_object_end(w);
 	if (!t->blocks) {
-		ca_line(w, "trust: obmalloc has no blocks: objects were found by the collector's lists "
-			   "and by references alone");
+		ca_line(w, "trust: no allocator's blocks were found: objects were found by the "
+			   "collector's lists and by references alone");
 		return;
 	}
-	ca_line(w, "trust: %.2f %% of %s allocated blocks explained",
-		percent(t->blocks - t->unexplained, t->blocks), ca_grouped(t->blocks).text);
+	bool usual = objects->heap->allocator == CA_OBMALLOC;
+
+	ca_line(w, "trust: %.2f %% of %s allocated blocks%s%s explained",
+		percent(t->blocks - t->unexplained, t->blocks), ca_grouped(t->blocks).text,
+		usual ? "" : " of ", usual ? "" : ca_allocator_name(objects->heap->allocator));
 	ca_line(w, "  %s objects, %s buffers of objects, %s on free lists, %s unexplained",
 		ca_grouped(t->objects).text, ca_grouped(t->owned).text, ca_grouped(t->freelist).text,
 		ca_grouped(t->unexplained).text);

@@ -2,10 +2,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "heap.h"
+#include "private.h"
 
 enum { SIZE_CLASSES = 32, MAX_ARENAS = 1 << 24 };
-enum { DEBUG_LEAD = 16, DEBUG_BYTES = 24, DEBUG_SAMPLE = 64 };
 
 /* What an entry of arenas[] says; false when it cannot be one. */
 static bool parse_arena(const struct ca_runtime *rt, const uint8_t *entry, uint32_t index,
@@ -203,62 +202,39 @@ static void sort_arenas(struct ca_heap *heap)
 	heap->arena_count = kept;
 }
 
-/* Is the block padded by the debug hooks? Their mark says which allocator was asked. */
-static bool is_padded(const uint8_t *block)
-{
-	uint64_t mark = ca_load_u64(block + 8);
-
-	return mark >> 8 == 0xfdfdfdfdfdfdfd && strchr("omr", (int)(mark & 255));
-}
-
 /* All of the first blocks that are found are padded, or none is. */
-static bool uses_debug_hooks(const struct ca_heap *heap)
+bool ca_obmalloc_is_padded(const struct ca_heap *heap)
 {
 	uint32_t seen = 0, padded = 0;
 	struct ca_pool pool;
 
-	for (size_t i = 0; i < heap->arena_count && seen < DEBUG_SAMPLE; i++) {
+	for (size_t i = 0; i < heap->arena_count && seen < CA_DEBUG_SAMPLE; i++) {
 		const struct ca_arena_range *arena = &heap->arenas[i];
 
-		for (ca_addr at = arena->start; at < arena->end && seen < DEBUG_SAMPLE;
+		for (ca_addr at = arena->start; at < arena->end && seen < CA_DEBUG_SAMPLE;
 		     at += heap->pool_bytes) {
 			if (!ca_pool_read(heap, arena, at, &pool))
 				continue;
-			for (uint32_t b = 0; b < pool.blocks && seen < DEBUG_SAMPLE; b++) {
+			for (uint32_t b = 0; b < pool.blocks && seen < CA_DEBUG_SAMPLE; b++) {
 				if (pool.free[b / 64] >> (b % 64) & 1)
 					continue;
 				seen++;
-				padded += is_padded(pool.data + CA_POOL_HEADER + b * pool.block_bytes);
+				padded += ca_block_is_padded(pool.data + CA_POOL_HEADER + b * pool.block_bytes);
 			}
 		}
 	}
 	return seen && padded * 2 > seen;
 }
 
-void ca_heap_open(struct ca_context *ctx, const struct ca_runtime *rt, struct ca_heap **out)
+void ca_obmalloc_open(struct ca_heap *heap)
 {
-	struct ca_heap *heap = ca_alloc(sizeof(*heap));
 	size_t capacity = 0;
 
-	heap->rt = rt;
-	heap->pool_bytes = rt->layout.c.pool_bytes;
-	if (ca_has(rt->layout.interp.obmalloc))
+	if (ca_has(heap->rt->layout.interp.obmalloc))
 		read_states(heap, &capacity);
 	else
 		scan_for_arenas(heap, &capacity);
 	sort_arenas(heap);
-	heap->debug = uses_debug_hooks(heap);
-	if (!heap->arena_count)
-		ca_warn(ctx, "no-arenas", 0,
-			"objects that neither the collector nor a reference reaches are missing",
-			"obmalloc has no arenas (another allocator is in use, or its table was not found)");
-	*out = heap;
-}
-
-void ca_heap_close(struct ca_heap *heap)
-{
-	free(heap->arenas);
-	free(heap);
 }
 
 const struct ca_arena_range *ca_heap_arena(const struct ca_heap *heap, ca_addr addr)
@@ -317,10 +293,10 @@ static bool parse_pool(const struct ca_heap *heap, const struct ca_arena_range *
 		return false;
 	pool->block_bytes = (szidx + 1) * CA_BLOCK_ALIGN;
 	pool->blocks = (next - CA_POOL_HEADER) / pool->block_bytes;
-	pool->lead = heap->debug ? DEBUG_LEAD : 0;
+	pool->lead = heap->debug ? CA_DEBUG_LEAD : 0;
 	pool->room = pool->block_bytes;
 	if (heap->debug)
-		pool->room -= pool->block_bytes > DEBUG_BYTES ? DEBUG_BYTES : pool->block_bytes;
+		pool->room -= pool->block_bytes > CA_DEBUG_BYTES ? CA_DEBUG_BYTES : pool->block_bytes;
 	return true;
 }
 

@@ -24,12 +24,9 @@ static void explain(struct seeker *seeker, ca_addr addr)
 	ca_addr type_at = addr + (uint64_t)seeker->reader->layout->object.ob_type;
 	uint64_t word, mask, type;
 
-	if (ca_space_where(seeker->space, addr) != CA_IN_ARENA)
-		return;
-
 	struct ca_region *region = ca_space_region(seeker->space, addr);
 
-	if (!region || !ca_region_bit(region, addr, &word, &mask) ||
+	if (!region || !region->blocks || !ca_region_bit(region, addr, &word, &mask) ||
 	    !(region->blocks[word] & mask) ||
 	    __atomic_load_n(&region->owned[word], __ATOMIC_RELAXED) & mask ||
 	    !ca_image_u64(seeker->reader->image, type_at, &type) || ca_type_at(seeker->reader, type) ||
@@ -123,21 +120,13 @@ static void seek_outer(struct search *search)
 /* ---- all of it ------------------------------------------------------------ */
 
 /* Explained blocks in turn explain what they point at. */
-static void seek_blocks(struct seeker *seeker, const struct ca_runtime *rt)
+static void seek_blocks(struct seeker *seeker, const struct ca_heap *heap)
 {
 	while (seeker->queued) {
 		ca_addr block = seeker->queue[--seeker->queued];
-		ca_addr pool = block & ~((uint64_t)rt->layout.c.pool_bytes - 1);
-		const uint8_t *words;
-		uint32_t szidx;
+		uint64_t bytes = ca_heap_block_bytes(heap, block);
+		const uint8_t *words = ca_image_at(heap->rt->image, block, bytes);
 
-		if (!ca_image_u32(rt->image, pool + (uint64_t)rt->layout.pool.szidx, &szidx) ||
-		    szidx >= 32)
-			continue;
-
-		uint64_t bytes = (szidx + 1) * CA_BLOCK_ALIGN;
-
-		words = ca_image_at(rt->image, block, bytes);
 		if (words)
 			ca_visit_pointers(&seeker->visitor, words, bytes / 8, CA_HELD_GUESS);
 	}
@@ -162,7 +151,7 @@ void ca_explain_blocks(struct ca_collector *collector)
 		    &search);
 	seek_outer(&search);
 	for (unsigned i = 0; i < threads; i++) {
-		seek_blocks(&search.seekers[i], rt);
+		seek_blocks(&search.seekers[i], collector->space->heap);
 		free(search.seekers[i].queue);
 	}
 	free(search.seekers);

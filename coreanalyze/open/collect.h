@@ -69,6 +69,10 @@ void ca_worker_follow_list(struct ca_worker *worker, const struct ca_object *obj
 void ca_make_room(struct ca_collector *collector);
 /* sweep.c: all arenas */
 void ca_sweep(struct ca_collector *collector);
+/* sweep.c: queues the objects in blocks of other allocators that nothing has led to */
+void ca_claim_extents(struct ca_collector *collector);
+/* sweep.c: what the blocks are of the allocator, if not obmalloc, that objects are from */
+void ca_count_extents(struct ca_collector *collector);
 /* roots.c: queues what no object of the arenas need reach */
 void ca_claim_roots(struct ca_worker *worker);
 /* roots.c: every word of modules' data, interpreters and threads, as guesses */

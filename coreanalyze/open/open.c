@@ -15,6 +15,9 @@ static void collect(struct ca_collector *collector)
 	ca_claim_roots(&collector->workers[0]);
 	ca_progress(objects->ctx, "following references", 0, 0);
 	ca_close_over(collector);
+	ca_claim_extents(collector);
+	ca_close_over(collector);
+	ca_count_extents(collector);
 	ca_explain_blocks(collector);
 	ca_close_over(collector); /* over types that nothing else led to */
 	for (unsigned i = 0; i < threads; i++) {

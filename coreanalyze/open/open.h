@@ -2,10 +2,10 @@
 /*
  * open: every object of a process, found once.
  *
- * Three sources, because none has all: the blocks that obmalloc has handed out;
- * the collector's lists, followed where they leave the arenas; and what
- * references reach outside the arenas (objects over 512 bytes, static types,
- * singletons). Then one row an object, in address order:
+ * Four sources, because none has all: the blocks that obmalloc has handed out;
+ * the collector's lists, followed where they leave the arenas; what references
+ * reach outside the arenas (objects over 512 bytes, static types, singletons);
+ * and then those of other allocators' blocks that only C knows. Then one row an object, in address order:
  *
  *   node     1     2     3   ...     0 is no object
  *   mold  [  .  |  .  |  .  |...     index into molds[]: its type, its sizes
@@ -36,14 +36,17 @@ struct ca_mold {
 	uint64_t count;  /* nodes of this mold */
 };
 
-/* What became of the allocated blocks: the parts add up to blocks. */
+/*
+ * What became of the blocks that the allocator of Python's objects has handed
+ * out, be it obmalloc, malloc or mimalloc: the parts add up to blocks.
+ */
 struct ca_trust {
 	uint64_t blocks;      /* allocated, by the pools' own chains */
 	uint64_t objects;     /* hold an object */
 	uint64_t owned;       /* buffers of objects, and what C's own data point at */
 	uint64_t freelist;    /* on CPython's own free lists: no objects */
 	uint64_t unexplained;
-	uint64_t counted;     /* sum of the pools' ref.count: equals blocks in a sound heap */
+	uint64_t counted;     /* sum of the pools' ref.count: equals obmalloc's blocks in a sound heap */
 };
 
 /* A type, with or without instances. */

@@ -175,12 +175,12 @@ struct float_seeker {
 static bool is_dead_float(const struct ca_collector *collector, ca_addr at, uint64_t *next)
 {
 	const struct ca_runtime *rt = collector->objects->rt;
-	uint64_t pool = at & ~((uint64_t)rt->layout.c.pool_bytes - 1), count;
-	uint32_t szidx;
+	uint64_t size = (uint64_t)rt->layout.pyfloat.size, bytes, count;
 
-	return at % CA_BLOCK_ALIGN == 0 && ca_space_where(collector->space, at) == CA_IN_ARENA &&
-	       ca_image_u32(rt->image, pool + (uint64_t)rt->layout.pool.szidx, &szidx) &&
-	       szidx == ((uint32_t)rt->layout.pyfloat.size - 1) / CA_BLOCK_ALIGN &&
+	if (at % CA_BLOCK_ALIGN)
+		return false;
+	bytes = ca_heap_block_bytes(collector->space->heap, at);
+	return bytes >= size && bytes < size + CA_BLOCK_ALIGN &&
 	       ca_image_u64(rt->image, at, &count) && count == 0 &&
 	       ca_image_u64(rt->image, at + (uint64_t)rt->layout.object.ob_type, next);
 }

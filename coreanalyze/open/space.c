@@ -90,6 +90,18 @@ static void map_arenas(struct ca_space *space)
 	}
 }
 
+/* The region there has blocks. */
+static void note_heap(struct ca_space *space, ca_addr addr)
+{
+	struct ca_region *region = ca_space_region(space, addr);
+
+	if (!region || region->blocks)
+		return;
+	region->blocks = ca_alloc(region->words * 8);
+	region->owned = ca_alloc(region->words * 8);
+	region->corpses = ca_alloc(region->words * 8);
+}
+
 struct ca_space *ca_space_build(const struct ca_image *image, const struct ca_heap *heap)
 {
 	struct ca_space *space = ca_alloc(sizeof(*space));
@@ -112,15 +124,10 @@ struct ca_space *ca_space_build(const struct ca_image *image, const struct ca_he
 		map_region(space, i);
 	}
 	map_arenas(space);
-	for (size_t i = 0; i < heap->arena_count; i++) {
-		struct ca_region *region = ca_space_region(space, heap->arenas[i].start);
-
-		if (region && !region->blocks) {
-			region->blocks = ca_alloc(region->words * 8);
-			region->owned = ca_alloc(region->words * 8);
-			region->corpses = ca_alloc(region->words * 8);
-		}
-	}
+	for (size_t i = 0; i < heap->arena_count; i++)
+		note_heap(space, heap->arenas[i].start);
+	for (size_t i = 0; i < heap->extent_count; i++)
+		note_heap(space, heap->extents[i].start);
 	return space;
 }
 

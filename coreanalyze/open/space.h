@@ -20,9 +20,9 @@ struct ca_region {
 	ca_addr start, end;
 	unsigned shift;      /* log2 of the bytes for one bit */
 	uint64_t *objects;   /* bit: an object starts here */
-	uint64_t *blocks;    /* arenas: an allocated block that holds no object starts here */
-	uint64_t *owned;     /* arenas: an object's buffer starts here */
-	uint64_t *corpses;   /* arenas: on a free list */
+	uint64_t *blocks;    /* an allocated block that holds no object starts here; NULL: no heap */
+	uint64_t *owned;     /* in a heap: an object's buffer starts here */
+	uint64_t *corpses;   /* in a heap: on a free list */
 	uint32_t *rank;      /* objects before each 512 bits, from node 0 on; made last */
 	uint64_t words;
 };

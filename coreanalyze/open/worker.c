@@ -91,12 +91,10 @@ static void visit_buffer(struct ca_visitor *v, ca_addr start, uint64_t bytes, en
 		worker->counted += bytes;
 	else if (how == CA_BUFFER_OWNED)
 		worker->owned += bytes;
-	if (ca_space_where(worker->collector->space, start) != CA_IN_ARENA)
-		return;
 
 	struct ca_region *region = ca_space_region(worker->collector->space, start);
 
-	if (region && ca_region_bit(region, start, &word, &mask))
+	if (region && region->owned && ca_region_bit(region, start, &word, &mask))
 		set_bit(region->owned, word, mask);
 }
 
