@@ -108,18 +108,26 @@ static bool read_whole(const struct ca_heap *heap, const struct ca_extent *exten
 	return block->data;
 }
 
-bool ca_block_read(const struct ca_heap *heap, const struct ca_extent *extent, ca_addr at,
-		   struct ca_block *block)
+/* Takes a layer of the debug hooks' padding off. */
+static bool strip(struct ca_block *block)
 {
-	if (!read_whole(heap, extent, at, block))
-		return false;
-	if (!heap->debug)
-		return true;
 	if (block->room < CA_DEBUG_BYTES || !ca_block_is_padded(block->data))
 		return false;
 	block->address += CA_DEBUG_LEAD;
 	block->data += CA_DEBUG_LEAD;
 	block->room -= CA_DEBUG_BYTES;
+	return true;
+}
+
+bool ca_block_read(const struct ca_heap *heap, const struct ca_extent *extent, ca_addr at,
+		   struct ca_block *block)
+{
+	if (!read_whole(heap, extent, at, block))
+		return false;
+	if (heap->debug && !strip(block))
+		return false;
+	while (heap->debug && strip(block))
+		; /* of what obmalloc passed on to malloc, the raw domain's hooks too */
 	return true;
 }
 
@@ -141,11 +149,13 @@ uint64_t ca_heap_block_bytes(const struct ca_heap *heap, ca_addr addr)
 
 	if (ca_heap_arena(heap, addr))
 		return pool_block_bytes(heap, addr);
-	addr -= heap->debug ? CA_DEBUG_LEAD : 0;
-	extent = ca_heap_extent(heap, addr);
-	return extent && ca_extent_has(extent, addr) && ca_block_read(heap, extent, addr, &block)
-		       ? block.room
-		       : 0;
+	for (unsigned lead = 0; lead <= 2 * CA_DEBUG_LEAD; lead += CA_DEBUG_LEAD) {
+		extent = ca_heap_extent(heap, addr - lead);
+		if (extent && ca_extent_has(extent, addr - lead) &&
+		    ca_block_read(heap, extent, addr - lead, &block) && block.address == addr)
+			return block.room;
+	}
+	return 0;
 }
 
 /* ---- all of them ------------------------------------------------------------- */

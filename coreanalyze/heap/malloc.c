@@ -140,36 +140,38 @@ static void add_heap(struct finder *f, ca_addr first, ca_addr top, ca_addr limit
 		warn_rest(f, sound, end);
 }
 
-/*
- * brk() gave system_mem bytes, which end with the top chunk; the first chunk is
- * at their start, or, where somebody else had called sbrk(), not far behind it.
- */
-static void add_main_heap(struct finder *f, ca_addr top, uint64_t system_mem)
+/* The first chunk of [start, top), or start: somebody else may have called sbrk() before. */
+static ca_addr find_first(const struct finder *f, ca_addr start, ca_addr top)
 {
 	enum { TRIED = 4096 };
+
+	for (ca_addr first = start; first < top && first - start < TRIED; first += CA_EXTENT_ALIGN)
+		if (ca_chunks_probe(f->image, first, top, top) == top)
+			return first;
+	return start;
+}
+
+/* brk() gave system_mem bytes, which end with the top chunk. */
+static void add_main_heap(struct finder *f, ca_addr top, uint64_t system_mem)
+{
 	const struct ca_mapping *mapping = ca_image_mapping(f->image, top);
 	uint64_t size = 0;
 
-	if (!mapping || !ca_chunk_head(f->image, top, &size))
+	if (!mapping || !ca_chunk_head(f->image, top, &size)) {
+		warn_rest(f, top - system_mem, top);
 		return;
-	size &= ~(uint64_t)CA_CHUNK_FLAGS;
-
-	ca_addr best = mapping->start, best_end = 0;
-	ca_addr start = (top + size - system_mem + 15) & ~15ull;
-
-	for (unsigned i = 0; i < 2 + TRIED / 16 && best_end < top; i++) {
-		ca_addr first = i == 0 ? start : mapping->start + (i - 1) * 16;
-		ca_addr end;
-
-		if (first < mapping->start || first >= top)
-			continue;
-		end = ca_chunks_probe(f->image, first, top, top);
-		if (end > best_end) {
-			best = first;
-			best_end = end;
-		}
 	}
-	add_heap(f, best, top, top);
+
+	ca_addr first = top + (size & ~(uint64_t)CA_CHUNK_FLAGS) - system_mem;
+
+	first = (first + CA_EXTENT_ALIGN - 1) & ~(CA_EXTENT_ALIGN - 1ull);
+	if (first < mapping->start || first >= top) {
+		warn_rest(f, first, mapping->start);
+		first = mapping->start;
+	}
+	if (ca_chunks_probe(f->image, first, top, top) == first)
+		first = find_first(f, mapping->start, top);
+	add_heap(f, first, top, top);
 }
 
 /* struct heap_info: ar_ptr, prev, size ... The arena is behind its first one's. */

@@ -312,7 +312,7 @@ lists = [[i] for i in range(1000)]
                        env={"PYTHONMALLOC": "pymalloc"})
         for allocator in allocators:
             _, rows = ask(python, allocator, source, options=options,
-                          env={"PYTHONMALLOC": allocator}, allowed=("no-arenas",))
+                          env={"PYTHONMALLOC": allocator}, allowed=())
             assert rows["__main__.Kept"] == usual["__main__.Kept"], (allocator, options)
             for name in ("builtins.list", "builtins.type", "builtins.str"):
                 there, wanted = rows[name]["count"], usual[name]["count"]
