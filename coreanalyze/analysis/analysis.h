@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * analysis: pure functions from a const heap to a plain result. Nothing here
- * reads target memory or prints. Results are the caller's to free with the
+ * prints, and but for names nothing reads target memory. Results are the caller's to free with the
  * function beside them.
  */
 #ifndef CA_ANALYSIS_H
@@ -83,6 +83,151 @@ struct ca_verify {
 
 void ca_verify_build(const struct ca_graph *graph, struct ca_verify *verify);
 void ca_verify_fini(struct ca_verify *verify);
+/* ---- ways.c: the shortest way to every object ------------------------------ */
+
+/*
+ * A tree over strong references from node 0, in which a node's parent is the one
+ * that a person would name: modules before frames, frames before C's data, types
+ * last. Searches that avoid nodes reach these, but nothing through them.
+ */
+struct ca_ways {
+	ca_node *parent;   /* [node_count]: UINT32_MAX where no way leads; 0's is 0 */
+	uint32_t *edge;    /* [node_count]: which of the parent's edges */
+	ca_node *order;    /* [reached]: each after its parent; node 0 first */
+	uint32_t reached;
+	uint64_t *spaces;  /* bit by node: node 0, sys.modules, modules and their dicts */
+};
+/* avoid: bit by node, or NULL. */
+void ca_ways_build(const struct ca_graph *graph, const uint64_t *avoid, struct ca_ways *ways);
+void ca_ways_fini(struct ca_ways *ways);
+/* In a chain (A.next -> A.next -> A) the link before this one, which another one is before; else 0. */
+ca_node ca_ways_link(const struct ca_graph *graph, const struct ca_ways *ways, ca_node node);
+
+static inline bool ca_ways_is_space(const struct ca_ways *ways, ca_node node)
+{
+	return ways->spaces[node / 64] >> node % 64 & 1;
+}
+
+/* False in graphs by hand. */
+static inline const struct ca_type *ca_graph_type(const struct ca_graph *graph, ca_node node)
+{
+	if (!graph->objects || !node || ca_node_is_root(graph, node))
+		return NULL;
+	return graph->objects->types[ca_node_type(graph->objects, node)].type;
+}
+
+static inline bool ca_node_is_class(const struct ca_graph *graph, ca_node node)
+{
+	const struct ca_type *type = ca_graph_type(graph, node);
+
+	return type && type->is_meta;
+}
+
+/* ---- names.c: what an object is called by way of who holds it --------------- */
+
+struct ca_naming {
+	const struct ca_graph *graph;
+	const struct ca_ways *ways;
+	struct ca_reader *reader;
+	bool redact;            /* keys that are no names are left out */
+	struct ca_arena *arena; /* where names go */
+};
+/*
+ * "app.registry.SESSIONS['active']", "x in f() at app.py:12, thread 4711": how a
+ * person finds it. Begins at the nearest module, class, function or root of its
+ * way. Never NULL; escaped.
+ */
+const char *ca_way_name(const struct ca_naming *naming, ca_node node);
+/* How its parent on the way holds it: "['active']"; "" under the root above all. */
+const char *ca_way_label(const struct ca_naming *naming, ca_node node);
+
+/* ---- paths.c: the ways to a set of objects, folded --------------------------- */
+
+/* One node of the tree of ways, or many alike below one group. */
+struct ca_path_group {
+	uint32_t parent;  /* a lower number; group 0 is node 0 */
+	ca_node node;     /* the first of them: a target where there are any */
+	uint32_t nodes;
+	uint32_t targets; /* of the set itself */
+	const char *via;  /* how its parent holds it: "['active']", "[*]" of many; in the naming's arena */
+	bool many;        /* it may have more than one node */
+};
+struct ca_paths {
+	struct ca_path_group *groups;
+	size_t count, capacity;
+	uint64_t unheld; /* targets that no way leads to */
+};
+void ca_paths_build(const struct ca_naming *naming, const ca_node *targets, size_t count,
+		    struct ca_paths *paths);
+void ca_paths_fini(struct ca_paths *paths);
+
+/* ---- detours.c: other ways than the shortest --------------------------------- */
+
+/* From the root to `referrer` by its own way, to `node` by an edge, and on to the target by the target's. */
+struct ca_detour {
+	ca_node node, referrer;
+	uint32_t length;
+};
+struct ca_detours {
+	struct ca_detour *items; /* shortest first */
+	size_t count, capacity;
+};
+void ca_detours_find(const struct ca_graph *graph, const struct ca_ways *ways, ca_node target,
+		     struct ca_detours *detours);
+void ca_detours_fini(struct ca_detours *detours);
+
+/* ---- holders.c: who an object is put down to -------------------------------- */
+
+/*
+ * named[n]: the last node of n's way whose name is stable: it leads through
+ * attributes and through containers of a few things only, so that a container of
+ * many is the end of it. holder[n]: the last such node whose subtree of ways has
+ * `least` bytes; a module where none has; 0 or a root where no module is on the way.
+ */
+struct ca_holders {
+	ca_node *named, *holder; /* [node_count] */
+};
+void ca_holders_build(const struct ca_naming *naming, uint64_t least, struct ca_holders *holders);
+void ca_holders_fini(struct ca_holders *holders);
+
+/* ---- retained.c: what would go with an object -------------------------------- */
+
+struct ca_retained {
+	struct ca_dominators tree;
+	uint64_t *bytes;   /* [node_count]: bytes and owned of all that the node dominates, itself included */
+	uint32_t *objects; /* [node_count] */
+};
+void ca_retained_build(struct ca_context *ctx, const struct ca_graph *graph,
+		       struct ca_retained *retained);
+void ca_retained_fini(struct ca_retained *retained);
+/* An object that is inside no other one; modules and their dicts are no objects in this. */
+bool ca_retained_is_top(const struct ca_graph *graph, const struct ca_retained *retained,
+			const struct ca_ways *ways, ca_node node);
+
+/* A type or an owner. What an object of a group retains inside another of the same counts once. */
+struct ca_retained_row {
+	const char *name;
+	uint64_t count, bytes, owned, retained_bytes, retained_objects;
+};
+/* A row for each of totals->rows; the caller frees them. */
+struct ca_retained_row *ca_retained_by_type(const struct ca_graph *graph,
+					    const struct ca_retained *retained,
+					    const struct ca_type_totals *totals);
+
+/* ---- owned.c: all objects by who they are put down to ------------------------ */
+
+struct ca_owner_row {
+	ca_node holder;
+	struct ca_retained_row sums; /* names in the naming's arena */
+};
+struct ca_owners {
+	struct ca_owner_row *rows; /* in order of their first object's address */
+	size_t count, capacity;
+};
+/* retained: or NULL. Every object is in one row: the sums are the heap's. */
+void ca_owners_build(const struct ca_naming *naming, const struct ca_holders *holders,
+		     const struct ca_retained *retained, struct ca_owners *owners);
+void ca_owners_fini(struct ca_owners *owners);
 
 /* ---- cycles.c, shapes.c: reference cycles ---------------------------------- */
 
@@ -172,5 +317,20 @@ struct ca_weak {
 void ca_weak_build(const struct ca_objects *objects, const struct ca_weakref *refs, size_t count,
 		   const struct ca_garbage *garbage, struct ca_weak *weak);
 void ca_weak_fini(struct ca_weak *weak);
+/* ---- suspects.c: where a leak most likely is ---------------------------------- */
+
+enum { CA_MOST_SUSPECTS = 5 };
+struct ca_suspect {
+	ca_node place;
+	uint64_t retained_bytes;
+	double share;         /* of the heap */
+	const char *owner;    /* the place's name, in the naming's arena */
+	const char *type;     /* of what accumulates there: so many of them, which retain so much */
+	uint64_t count, bytes;
+	bool spread;          /* they are not side by side, but all through what hangs there */
+};
+/* The most retained bytes first; none where nothing stands out. */
+size_t ca_suspects_find(const struct ca_naming *naming, const struct ca_retained *retained,
+			struct ca_suspect suspects[CA_MOST_SUSPECTS]);
 
 #endif

@@ -118,12 +118,56 @@ struct ca_error *ca_end_document(struct ca_writer *w, const struct ca_session *s
 void ca_put_trust(struct ca_writer *w, const struct ca_objects *objects);
 /* How many of `count` rows to show: the request's limit, else fallback (0: all). */
 size_t ca_shown(const struct ca_request *request, size_t count, size_t fallback);
+/* 0x7f12... or decimal, spaces around it; false when it is no address. */
+bool ca_parse_address(const char *text, ca_addr *address);
+struct ca_error *ca_bad_address(const char *text);
 /* An error for a --sort key that a command does not have. */
 struct ca_error *ca_bad_sort(const struct ca_request *request, const char *keys);
 
 /* references.c: "referents" and "referrers" of an object */
 void ca_put_references(struct ca_writer *w, const struct ca_request *request,
 		       const struct ca_graph *graph, struct ca_reader *reader, ca_node node);
+/* ---- conditions on objects (where.c) ------------------------------------- */
+
+enum ca_field {
+	CA_FIELD_BYTES,
+	CA_FIELD_OWNED,
+	CA_FIELD_REFCOUNT,
+	CA_FIELD_LENGTH,
+	CA_FIELD_RETAINED_BYTES,
+	CA_FIELD_RETAINED_OBJECTS,
+};
+enum ca_sign {
+	CA_SIGN_AT_MOST,
+	CA_SIGN_AT_LEAST,
+	CA_SIGN_NOT,
+	CA_SIGN_EQUAL,
+	CA_SIGN_BELOW,
+	CA_SIGN_ABOVE,
+};
+struct ca_condition {
+	enum ca_field field;
+	enum ca_sign sign;
+	uint64_t number;
+};
+/* All of them hold. */
+struct ca_where {
+	struct ca_condition conditions[16];
+	size_t count;
+};
+/* "bytes > 1M and refcount = 1"; false when it is none. Adds to what `where` has. */
+bool ca_where_parse(const char *text, struct ca_where *where);
+bool ca_where_needs(const struct ca_where *where, enum ca_field field);
+struct ca_where_facts {
+	const struct ca_objects *objects;
+	struct ca_reader *reader;
+	const struct ca_retained *retained; /* NULL where no condition needs it */
+};
+bool ca_where_holds(const struct ca_where *where, const struct ca_where_facts *facts, ca_node node);
+
+/* suspects.c: "suspects", as the command and the report show them; the session has its graph */
+void ca_put_suspects(struct ca_writer *w, const struct ca_request *request,
+		     struct ca_session *session);
 
 /* types.c: the table of types, as types and the report show it */
 struct ca_error *ca_sorted_types(const struct ca_request *request,

@@ -10,7 +10,10 @@ extern const struct ca_command ca_command_diff;
 extern const struct ca_command ca_command_gc;
 extern const struct ca_command ca_command_info;
 extern const struct ca_command ca_command_object;
+extern const struct ca_command ca_command_owners;
+extern const struct ca_command ca_command_retained;
 extern const struct ca_command ca_command_serve;
+extern const struct ca_command ca_command_suspects;
 extern const struct ca_command ca_command_types;
 extern const struct ca_command ca_command_verify;
 
@@ -20,6 +23,9 @@ const struct ca_command *const ca_commands[] = {
 	&ca_command_types,
 	&ca_command_diff,
 	&ca_command_object,
+	&ca_command_suspects,
+	&ca_command_owners,
+	&ca_command_retained,
 	&ca_command_gc,
 	&ca_command_cycles,
 	&ca_command_verify,

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* What all documents share: how they open their target, begin and end. */
+#include <ctype.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -284,4 +286,26 @@ struct ca_error *ca_bad_sort(const struct ca_request *request, const char *keys)
 	ca_escape(key, sizeof(key), request->sort, strlen(request->sort));
 	return ca_error_make(CA_USAGE, "--sort", keys, "%s does not sort by '%s', but by",
 			     request->command->name, key);
+}
+
+bool ca_parse_address(const char *text, ca_addr *address)
+{
+	char *end;
+
+	while (isspace((unsigned char)*text))
+		text++;
+	errno = 0;
+	*address = strtoull(text, &end, strncmp(text, "0x", 2) == 0 ? 16 : 10);
+	while (isspace((unsigned char)*end))
+		end++;
+	return isdigit((unsigned char)*text) && !*end && !errno;
+}
+
+struct ca_error *ca_bad_address(const char *text)
+{
+	char escaped[128];
+
+	ca_escape(escaped, sizeof(escaped), text, strlen(text));
+	return ca_error_make(CA_USAGE, "ADDR", "give it as 0x7f12..., as id() and the tables print it",
+			     "'%s' is no address", escaped);
 }

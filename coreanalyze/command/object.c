@@ -75,28 +75,6 @@ static void put_object(struct show *show, ca_addr address)
 	ca_arena_fini(&scratch);
 }
 
-static bool parse_address(const char *text, ca_addr *address)
-{
-	char *end;
-
-	while (isspace((unsigned char)*text))
-		text++;
-	errno = 0;
-	*address = strtoull(text, &end, strncmp(text, "0x", 2) == 0 ? 16 : 10);
-	while (isspace((unsigned char)*end))
-		end++;
-	return isdigit((unsigned char)*text) && !*end && !errno;
-}
-
-static struct ca_error *bad_address(const char *text)
-{
-	char escaped[128];
-
-	ca_escape(escaped, sizeof(escaped), text, strlen(text));
-	return ca_error_make(CA_USAGE, "ADDR", "give it as 0x7f12..., as id() and the tables print it",
-			     "'%s' is no address", escaped);
-}
-
 /* Addresses from stdin, one a line. */
 static void put_listed(struct show *show)
 {
@@ -109,7 +87,7 @@ static void put_listed(struct show *show)
 		line[strcspn(line, "\n")] = '\0';
 		if (!*line)
 			continue;
-		if (parse_address(line, &address)) {
+		if (ca_parse_address(line, &address)) {
 			put_object(show, address);
 		} else {
 			char escaped[128];
@@ -130,8 +108,13 @@ static struct ca_error *check_addresses(const struct ca_request *request)
 	ca_addr address;
 
 	for (size_t i = 1; i < request->arg_count; i++)
+<<<<<<< HEAD
 		if ((request->asked || strcmp(request->args[i], "-") != 0) && !parse_address(request->args[i], &address))
 			return bad_address(request->args[i]);
+=======
+		if (strcmp(request->args[i], "-") != 0 && !ca_parse_address(request->args[i], &address))
+			return ca_bad_address(request->args[i]);
+>>>>>>> 99bebf9 (owners, retained, suspects: who keeps objects alive, by name, and how much hangs on it)
 	return NULL;
 }
 
@@ -151,7 +134,7 @@ static struct ca_error *show_objects(struct ca_request *request, struct ca_sessi
 			put_listed(&show);
 			continue;
 		}
-		parse_address(request->args[i], &address);
+		ca_parse_address(request->args[i], &address);
 		put_object(&show, address);
 	}
 	ca_list_end(show.w);

@@ -329,6 +329,15 @@ bool ca_weakref_read(struct ca_reader *reader, ca_addr weakref, ca_addr *object,
  */
 bool ca_object_links_hold(const struct ca_reader *reader, const struct ca_object *object);
 
+/*
+ * The name by which a module, a class or a function is looked up in the source
+ * ("app.Session.close"), escaped; NULL for what has none of its own. In the arena.
+ */
+const char *ca_object_name(struct ca_reader *reader, const struct ca_object *object,
+			   struct ca_arena *arena);
+/* len() of a dict, list, tuple, set or deque; false for other objects. */
+bool ca_object_length(struct ca_reader *reader, const struct ca_object *object, uint64_t *length);
+
 /* A short, safe, escaped value ("'abc'", "42", "<function f>"), or NULL. In the arena. */
 const char *ca_object_value(struct ca_reader *reader, const struct ca_object *object,
 			    struct ca_arena *arena);

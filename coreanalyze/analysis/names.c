@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * What an object is called by way of who holds it: the nearest module, class,
+ * function or frame above it has a name of its own, what follows is the way down.
+ */
+#include <ctype.h>
+#include <stdlib.h>
+
+#include "analysis.h"
+
+/* A longer way keeps its beginning: what follows is a chain of links. */
+enum { MOST_STEPS = 16 };
+
+static bool is_module(const struct ca_graph *graph, ca_node node)
+{
+	const struct ca_type *type = ca_graph_type(graph, node);
+
+	return type && ca_type_is(type, "module");
+}
+
+static const char *type_name(const struct ca_graph *graph, ca_node node)
+{
+	return graph->objects ? graph->objects->types[ca_node_type(graph->objects, node)].name : "";
+}
+
+static const char *own_name(const struct ca_naming *naming, ca_node node)
+{
+	const struct ca_graph *graph = naming->graph;
+	struct ca_object object;
+
+	if (!is_module(graph, node) && !ca_node_is_class(graph, node) &&
+	    strcmp(type_name(graph, node), "builtins.function") != 0)
+		return NULL;
+	if (!ca_object_read(naming->reader, ca_objects_address(graph->objects, node), &object))
+		return NULL;
+	return ca_object_name(naming->reader, &object, naming->arena);
+}
+
+static const char *root_name(const struct ca_naming *naming, ca_node node)
+{
+	const struct ca_root *root = ca_graph_root(naming->graph, node);
+
+	switch (root->kind) {
+	case CA_ROOT_INTERPRETER:
+		if (strncmp(root->name, "modules", strlen("modules")) == 0 && !isalnum((unsigned char)root->name[7]) &&
+		    root->name[7] != '_')
+			return "sys.modules";
+		return ca_arena_printf(naming->arena, "interpreter.%s", root->name);
+	case CA_ROOT_THREAD:
+		return ca_arena_printf(naming->arena, "thread.%s", root->name);
+	default:
+		return root->name;
+	}
+}
+
+/* What a name begins with: NULL where it begins further up. */
+static const char *first_name(const struct ca_naming *naming, ca_node node)
+{
+	if (!node)
+		return "everything";
+	if (ca_node_is_root(naming->graph, node))
+		return root_name(naming, node);
+	return own_name(naming, node);
+}
+
+static bool is_identifier(const char *text, size_t length)
+{
+	if (!length || isdigit((unsigned char)*text))
+		return false;
+	for (size_t i = 0; i < length; i++)
+		if (!isalnum((unsigned char)text[i]) && text[i] != '_')
+			return false;
+	return true;
+}
+
+/* ['name'] of a module's, a class's or an instance's dict is .name. */
+static const char *as_attribute(const struct ca_naming *naming, const char *label)
+{
+	size_t length = strlen(label);
+
+	if (length < 5 || strncmp(label, "['", 2) != 0 || strcmp(label + length - 2, "']") != 0 ||
+	    !is_identifier(label + 2, length - 4))
+		return label;
+	return ca_arena_printf(naming->arena, ".%.*s", (int)length - 4, label + 2);
+}
+
+static bool is_namespace_label(const char *label)
+{
+	return strcmp(label, ".__dict__") == 0;
+}
+
+/* Where a label is missing, the type must do. */
+static const char *extend(const struct ca_naming *naming, const char *name, const char *label,
+			  ca_node node)
+{
+	size_t length = strlen(label);
+	const char *type;
+
+	if (length > 8 && strncmp(label, "local '", 7) == 0)
+		return ca_arena_printf(naming->arena, "%.*s in %s", (int)length - 8, label + 7, name);
+	if (*label == '.' || *label == '[')
+		return ca_arena_printf(naming->arena, "%s%s", name, label);
+	if (*label)
+		return ca_arena_printf(naming->arena, "%s (%s)", name, label);
+	if (ca_node_is_root(naming->graph, naming->ways->parent[node]))
+		return name;
+	type = strrchr(type_name(naming->graph, node), '.');
+	return ca_arena_printf(naming->arena, "%s.<%s>", name,
+			       type ? type + 1 : type_name(naming->graph, node));
+}
+
+const char *ca_way_label(const struct ca_naming *naming, ca_node node)
+{
+	const struct ca_ways *ways = naming->ways;
+	ca_node parent = ways->parent[node];
+
+	if (!naming->graph->objects || !node || !parent)
+		return "";
+	return ca_edge_label(naming->graph, naming->reader, parent, ways->edge[node], naming->redact,
+			     naming->arena);
+}
+
+/* The parts of a way that are shown: steps[count - 1] is where its name begins. */
+static size_t steps_of(const struct ca_naming *naming, ca_node node, ca_node steps[MOST_STEPS + 1],
+		       const char **name, bool *cut)
+{
+	const struct ca_ways *ways = naming->ways;
+	size_t length = 0, from = 0;
+	ca_node at;
+
+	for (at = node; !(*name = first_name(naming, at)); at = ways->parent[at])
+		length++;
+	*cut = length > MOST_STEPS;
+	for (at = node; length - from > MOST_STEPS; at = ways->parent[at])
+		from++;
+	for (size_t i = 0; i <= length - from; i++, at = ways->parent[at])
+		steps[i] = at;
+	return length - from + 1;
+}
+
+const char *ca_way_name(const struct ca_naming *naming, ca_node node)
+{
+	ca_node steps[MOST_STEPS + 1];
+	const char *name;
+	bool cut, in_namespace;
+	size_t count;
+
+	if (naming->ways->parent[node] == UINT32_MAX)
+		return "nothing";
+	count = steps_of(naming, node, steps, &name, &cut);
+	in_namespace = false;
+	for (size_t i = count - 1; i-- > 0;) {
+		const char *label = ca_way_label(naming, steps[i]);
+		bool opens = is_namespace_label(label);
+
+		/* A dict is only spelled out where it is what is asked for. */
+		if (!opens || i == 0)
+			name = extend(naming, name, in_namespace ? as_attribute(naming, label) : label,
+				      steps[i]);
+		in_namespace = opens;
+	}
+	return cut ? ca_arena_printf(naming->arena, "%s...", name) : name;
+}
