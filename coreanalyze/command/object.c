@@ -108,13 +108,9 @@ static struct ca_error *check_addresses(const struct ca_request *request)
 	ca_addr address;
 
 	for (size_t i = 1; i < request->arg_count; i++)
-<<<<<<< HEAD
-		if ((request->asked || strcmp(request->args[i], "-") != 0) && !parse_address(request->args[i], &address))
-			return bad_address(request->args[i]);
-=======
-		if (strcmp(request->args[i], "-") != 0 && !ca_parse_address(request->args[i], &address))
+		if ((request->asked || strcmp(request->args[i], "-") != 0) &&
+		    !ca_parse_address(request->args[i], &address))
 			return ca_bad_address(request->args[i]);
->>>>>>> 99bebf9 (owners, retained, suspects: who keeps objects alive, by name, and how much hangs on it)
 	return NULL;
 }
 

@@ -395,46 +395,46 @@ static struct ca_error *show_document(const struct ca_owners_view *v, const stru
 /* ---- dot ------------------------------------------------------------------------- */
 
 /* Quotes and backslashes; the rest is escaped already. */
-static void print_quoted(const char *text)
+static void print_quoted(FILE *out, const char *text)
 {
 	for (; *text; text++) {
 		if (*text == '"' || *text == '\\')
-			putchar('\\');
-		putchar(*text);
+			putc('\\', out);
+		putc(*text, out);
 	}
 }
 
-static void print_node(const struct ca_owners_view *v, ca_node node, uint64_t count, const char *name)
+static void print_node(FILE *out, const struct ca_owners_view *v, ca_node node, uint64_t count, const char *name)
 {
-	printf("\t\"0x%llx\" [label=\"", (unsigned long long)ca_objects_address(v->objects, node));
+	fprintf(out, "\t\"0x%llx\" [label=\"", (unsigned long long)ca_objects_address(v->objects, node));
 	if (count > 1)
-		printf("%s x ", ca_grouped(count).text);
-	print_quoted(type_of(v, node));
+		fprintf(out, "%s x ", ca_grouped(count).text);
+	print_quoted(out, type_of(v, node));
 	if (name) {
-		printf("\\n");
-		print_quoted(name);
+		fprintf(out, "\\n");
+		print_quoted(out, name);
 	}
-	printf("\"];\n");
+	fprintf(out, "\"];\n");
 }
 
-static void print_path(const struct ca_owners_view *v, const struct path *path)
+static void print_path(FILE *out, const struct ca_owners_view *v, const struct path *path)
 {
 	ca_node held = path->target;
 	const char *kind, *name;
 
 	find_root(v, path, &kind, &name);
-	print_node(v, held, path->count, NULL);
+	print_node(out, v, held, path->count, NULL);
 	for (size_t i = 0; i < path->step_count; i++) {
 		const struct step *step = &path->steps[i];
 
 		if (ca_node_is_root(v->graph, step->node) || is_left_out(path, i))
 			continue;
-		print_node(v, step->node, step->nodes, name_of(v, step));
-		printf("\t\"0x%llx\" -> \"0x%llx\" [label=\"",
+		print_node(out, v, step->node, step->nodes, name_of(v, step));
+		fprintf(out, "\t\"0x%llx\" -> \"0x%llx\" [label=\"",
 		       (unsigned long long)ca_objects_address(v->objects, step->node),
 		       (unsigned long long)ca_objects_address(v->objects, held));
-		print_quoted(step->via);
-		printf("\"];\n");
+		print_quoted(out, step->via);
+		fprintf(out, "\"];\n");
 		held = step->node;
 	}
 }
@@ -442,12 +442,15 @@ static void print_path(const struct ca_owners_view *v, const struct path *path)
 static struct ca_error *show_dot(const struct ca_owners_view *v, const struct list *list)
 {
 	size_t shown = ca_shown(v->request, list->count, JSON_PATHS);
+	FILE *out = v->request->asked ? v->request->asked->out : stdout;
 
-	printf("strict digraph owners {\n\tnode [shape=box];\n");
+	if (v->request->form == CA_FORM_JSON)
+		return ca_error_make(CA_USAGE, "--dot", "", "it is no JSON");
+	fprintf(out, "strict digraph owners {\n\tnode [shape=box];\n");
 	for (size_t i = 0; i < shown; i++)
-		print_path(v, &list->items[i]);
-	printf("}\n");
-	if (fflush(stdout) || ferror(stdout))
+		print_path(out, v, &list->items[i]);
+	fprintf(out, "}\n");
+	if (fflush(out) || ferror(out))
 		return ca_error_make(CA_INTERNAL, "output", "", "it could not be written");
 	return NULL;
 }
