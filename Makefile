@@ -61,8 +61,9 @@ main_object := $(BUILD)/obj/coreanalyze/main.o
 unit_objects := $(call objects_of,$(unit_sources))
 fuzz_objects := $(call objects_of,$(fuzz_sources))
 relayout_objects := $(call objects_of,$(relayout_sources))
+slow_objects := $(call objects_of,$(wildcard tests/slow/*.c))
 objects := $(library_objects) $(command_objects) $(main_object) $(unit_objects) $(fuzz_objects) \
-	$(relayout_objects)
+	$(relayout_objects) $(slow_objects)
 
 command := $(BUILD)/coreanalyze
 static := $(BUILD)/libcoreanalyze.a
@@ -72,6 +73,7 @@ exports := coreanalyze/coreanalyze.map
 unit := $(BUILD)/tests/unit
 fuzz := $(BUILD)/tests/fuzz
 relayout := $(BUILD)/tests/relayout
+slow := $(BUILD)/tests/slow
 
 quiet = $(if $(V),,@printf '  %-4s %s\n' $(1) $@;)
 
@@ -79,7 +81,7 @@ quiet = $(if $(V),,@printf '  %-4s %s\n' $(1) $@;)
 .DELETE_ON_ERROR:
 
 all: $(command) $(static) $(shared)
-unit: $(unit) $(relayout)
+unit: $(unit) $(relayout) $(slow)
 fuzz: $(fuzz)
 
 # ---- build
@@ -104,6 +106,10 @@ $(relayout): $(relayout_objects) $(static)
 	$(call quiet,LINK)$(CC) $(our_ldflags) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(libraries)
 
 $(fuzz): $(fuzz_objects) $(static)
+	@mkdir -p $(@D)
+	$(call quiet,LINK)$(CC) $(our_ldflags) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(libraries)
+
+$(slow): $(slow_objects) $(static)
 	@mkdir -p $(@D)
 	$(call quiet,LINK)$(CC) $(our_ldflags) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(libraries)
 

@@ -46,10 +46,14 @@ struct ca_diff {
 	struct ca_heap_size before, after;
 	struct ca_diff_row *rows; /* by name */
 	size_t count;
+	uint64_t *fresh;          /* bit by node of the later one; NULL: two processes */
 };
 
+/* among: bit by node of `after`, what may count as fresh; NULL: everything. */
 void ca_diff_build(const struct ca_objects *before, const struct ca_objects *after,
-		   struct ca_diff *diff);
+		   const uint64_t *among, struct ca_diff *diff);
+/* Bit by node of `second`: the same type is at the same address in `first`. To be freed. */
+uint64_t *ca_diff_common(const struct ca_objects *first, const struct ca_objects *second);
 void ca_diff_fini(struct ca_diff *diff);
 
 /* ---- collector.c: what the collector watches ------------------------------ */
@@ -184,10 +188,13 @@ void ca_detours_fini(struct ca_detours *detours);
  * many is the end of it. holder[n]: the last such node whose subtree of ways has
  * `least` bytes; a module where none has; 0 or a root where no module is on the way.
  */
+enum { CA_LEAST_OWNER = 16 << 10 };
 struct ca_holders {
 	ca_node *named, *holder; /* [node_count] */
 };
-void ca_holders_build(const struct ca_naming *naming, uint64_t least, struct ca_holders *holders);
+/* also: bit by node, holders though they have less; or NULL. */
+void ca_holders_build(const struct ca_naming *naming, uint64_t least, const uint64_t *also,
+		      struct ca_holders *holders);
 void ca_holders_fini(struct ca_holders *holders);
 
 /* ---- retained.c: what would go with an object -------------------------------- */
@@ -317,11 +324,32 @@ struct ca_weak {
 void ca_weak_build(const struct ca_objects *objects, const struct ca_weakref *refs, size_t count,
 		   const struct ca_garbage *garbage, struct ca_weak *weak);
 void ca_weak_fini(struct ca_weak *weak);
+/* ---- growth.c: what grew between two cores, by owner --------------------------- */
+
+struct ca_growth_row {
+	const char *owner;       /* in the naming's arena of either side */
+	ca_node before, after;   /* the holder; 0: none on that side, or no object */
+	uint64_t count_before, count_after, bytes_before, bytes_after, owned_before, owned_after;
+	uint64_t fresh;          /* of the objects after, those that were asked about */
+};
+struct ca_growth {
+	struct ca_growth_row *rows; /* by owner */
+	size_t count;
+};
+/*
+ * Holders are matched by name; of the same process, what is a holder in one core
+ * is one in the other. fresh: bit by node of the later one: those to be counted
+ * apart, or NULL. Every object is in one row: the sums are the heaps'.
+ */
+void ca_growth_build(const struct ca_naming *before, const struct ca_naming *after,
+		     bool same_process, const uint64_t *fresh, struct ca_growth *growth);
+void ca_growth_fini(struct ca_growth *growth);
+
 /* ---- suspects.c: where a leak most likely is ---------------------------------- */
 
 enum { CA_MOST_SUSPECTS = 5 };
 struct ca_suspect {
-	ca_node place;
+	ca_node place;        /* an object, or the root of what nobody holds */
 	uint64_t retained_bytes;
 	double share;         /* of the heap */
 	const char *owner;    /* the place's name, in the naming's arena */

@@ -64,11 +64,23 @@ static void merge_rows(const struct ca_type_totals *before, const struct ca_type
 	}
 }
 
+/* An object that is only in the later heap. */
+static void note_fresh(struct ca_diff *diff, const uint64_t *among, uint32_t row, ca_node node)
+{
+	if (among && !(among[node / 64] >> node % 64 & 1))
+		return;
+	diff->rows[row].fresh++;
+	diff->fresh[node / 64] |= 1ull << node % 64;
+}
+
 /* Walks both heaps by address: an object survives where the same type is at the same address. */
 static void tell_apart(const struct ca_objects *before, const struct ca_objects *after,
-		       const uint32_t *row_before, const uint32_t *row_after, struct ca_diff *diff)
+		       const uint32_t *row_before, const uint32_t *row_after, const uint64_t *among,
+		       struct ca_diff *diff)
 {
 	struct ca_cursor a, b;
+
+	diff->fresh = ca_alloc((after->count / 64 + 1) * sizeof(*diff->fresh));
 
 	ca_cursor_init(&a, before);
 	ca_cursor_init(&b, after);
@@ -77,7 +89,7 @@ static void tell_apart(const struct ca_objects *before, const struct ca_objects 
 			diff->rows[row_before[ca_node_type(before, a.node)]].freed++;
 			ca_cursor_next(&a);
 		} else if (b.node && (!a.node || b.address < a.address)) {
-			diff->rows[row_after[ca_node_type(after, b.node)]].fresh++;
+			note_fresh(diff, among, row_after[ca_node_type(after, b.node)], b.node);
 			ca_cursor_next(&b);
 		} else {
 			uint32_t was = row_before[ca_node_type(before, a.node)];
@@ -85,7 +97,7 @@ static void tell_apart(const struct ca_objects *before, const struct ca_objects 
 
 			if (was != is) {
 				diff->rows[was].freed++;
-				diff->rows[is].fresh++;
+				note_fresh(diff, among, is, b.node);
 			}
 			ca_cursor_next(&a);
 			ca_cursor_next(&b);
@@ -104,8 +116,23 @@ static uint32_t *rows_of_types(const struct ca_objects *objects,
 	return rows;
 }
 
+uint64_t *ca_diff_common(const struct ca_objects *first, const struct ca_objects *second)
+{
+	uint64_t *common = ca_alloc((second->count / 64 + 1) * sizeof(*common));
+	struct ca_cursor cursor;
+
+	for (ca_cursor_init(&cursor, second); cursor.node; ca_cursor_next(&cursor)) {
+		ca_node same = ca_objects_find(first, cursor.address);
+
+		if (same && strcmp(first->types[ca_node_type(first, same)].name,
+				   second->types[ca_node_type(second, cursor.node)].name) == 0)
+			common[cursor.node / 64] |= 1ull << cursor.node % 64;
+	}
+	return common;
+}
+
 void ca_diff_build(const struct ca_objects *before, const struct ca_objects *after,
-		   struct ca_diff *diff)
+		   const uint64_t *among, struct ca_diff *diff)
 {
 	struct ca_type_totals from, to;
 
@@ -124,7 +151,7 @@ void ca_diff_build(const struct ca_objects *before, const struct ca_objects *aft
 		uint32_t *rows_from = rows_of_types(before, &from, map_from);
 		uint32_t *rows_to = rows_of_types(after, &to, map_to);
 
-		tell_apart(before, after, rows_from, rows_to, diff);
+		tell_apart(before, after, rows_from, rows_to, among, diff);
 		free(rows_from);
 		free(rows_to);
 	}
@@ -137,4 +164,5 @@ void ca_diff_build(const struct ca_objects *before, const struct ca_objects *aft
 void ca_diff_fini(struct ca_diff *diff)
 {
 	free(diff->rows);
+	free(diff->fresh);
 }

@@ -77,7 +77,8 @@ static ca_node space_of(const struct ca_graph *graph, const struct ca_ways *ways
 	return node;
 }
 
-void ca_holders_build(const struct ca_naming *naming, uint64_t least, struct ca_holders *holders)
+void ca_holders_build(const struct ca_naming *naming, uint64_t least, const uint64_t *also,
+		      struct ca_holders *holders)
 {
 	const struct ca_graph *graph = naming->graph;
 	const struct ca_ways *ways = naming->ways;
@@ -97,7 +98,8 @@ void ca_holders_build(const struct ca_naming *naming, uint64_t least, struct ca_
 			holders->holder[node] = node;
 		else if (ca_ways_is_space(ways, node))
 			holders->holder[node] = space_of(graph, ways, node);
-		else if (holders->named[node] == node && h.bytes[node] >= least)
+		else if (holders->named[node] == node &&
+			 (h.bytes[node] >= least || (also && also[node / 64] >> node % 64 & 1)))
 			holders->holder[node] = node;
 		else
 			holders->holder[node] = holders->holder[parent];

@@ -247,6 +247,8 @@ static void find_contents(const struct search *s, ca_node top, struct ca_suspect
 		if (node != top && !(inside[parent / 64] >> parent % 64 & 1))
 			continue;
 		inside[node / 64] |= 1ull << node % 64;
+		if (ca_node_is_root(s->graph, node))
+			continue;
 		group = &by_type[ca_node_type(objects, node)];
 		group->type = ca_node_type(objects, node);
 		group->count++;
@@ -288,6 +290,24 @@ static void find_chains(struct search *s, struct list *list)
 			try_top(s, list, places, node);
 }
 
+/* Garbage that waits, and objects that nothing refers to, are nobody's. */
+static void find_unheld(struct search *s, struct list *list)
+{
+	for (uint32_t i = 0; i < s->graph->root_count; i++) {
+		ca_node root = s->graph->object_count + 1 + i;
+		enum ca_root_kind kind = s->graph->roots[i].kind;
+
+		if ((kind != CA_ROOT_UNREACHABLE && kind != CA_ROOT_LEAKED) ||
+		    s->retained->tree.parent[root] == UINT32_MAX ||
+		    s->retained->bytes[root] < part_of_heap(s, LEAST_PERCENT))
+			continue;
+		list->items = ca_grow(list->items, &list->capacity, list->count + 1, sizeof(*list->items));
+		list->items[list->count] = (struct ca_suspect){
+			.place = root, .retained_bytes = s->retained->bytes[root], .spread = true};
+		find_contents(s, root, &list->items[list->count++]);
+	}
+}
+
 /* One that is inside another one, and most of it, is the same suspect told twice. */
 static void drop_nested(const struct search *s, struct list *list)
 {
@@ -317,6 +337,7 @@ size_t ca_suspects_find(const struct ca_naming *naming, const struct ca_retained
 	find_groups(&s);
 	find_places(&s, &list);
 	find_chains(&s, &list);
+	find_unheld(&s, &list);
 	if (list.count)
 		qsort(list.items, list.count, sizeof(*list.items), by_retained);
 	drop_nested(&s, &list);

@@ -271,25 +271,201 @@ static bool check_guards(struct ca_writer *w, const struct own *own, const struc
 	return tripped;
 }
 
+/* ---- owners ----------------------------------------------------------------- */
+
+enum { TEXT_OWNERS = 10 };
+
+static const struct ca_column owner_columns[] = {
+	{"owner", "OWNER", CA_CELL_TEXT},
+	{"address", NULL, CA_CELL_ADDR},
+	{"type", "TYPE", CA_CELL_TEXT},
+	{"count_before", NULL, CA_CELL_COUNT},
+	{"count_after", NULL, CA_CELL_COUNT},
+	{"count_delta", "COUNT", CA_CELL_DELTA},
+	{"bytes_before", NULL, CA_CELL_SIZE},
+	{"bytes_after", NULL, CA_CELL_SIZE},
+	{"bytes_delta", "BYTES", CA_CELL_SIZE_DELTA},
+	{"owned_delta", "OWNED", CA_CELL_SIZE_DELTA},
+	{"new", "NEW", CA_CELL_COUNT},
+	{"length_before", "LENGTH", CA_CELL_COUNT},
+	{"length_after", "NOW", CA_CELL_COUNT},
+};
+
+/* One side's graph and what names need. */
+struct side {
+	struct ca_ways ways;
+	struct ca_naming naming;
+	struct ca_arena arena;
+};
+
+static void open_side(struct side *side, const struct ca_request *request, struct ca_session *session)
+{
+	*side = (struct side){0};
+	ca_ways_build(session->graph, NULL, &side->ways);
+	side->naming = (struct ca_naming){session->graph, &side->ways, ca_alloc(sizeof(struct ca_reader)),
+					  request->redact, &side->arena};
+	ca_reader_init(side->naming.reader, &session->objects->types_registry);
+}
+
+static void close_side(struct side *side)
+{
+	ca_ways_fini(&side->ways);
+	free(side->naming.reader);
+	ca_arena_fini(&side->arena);
+}
+
+static int64_t owner_grown(const struct ca_growth_row *row)
+{
+	return (int64_t)(row->bytes_after + row->owned_after - row->bytes_before - row->owned_before);
+}
+
+static int by_owner_growth(const void *a, const void *b)
+{
+	const struct ca_growth_row *x = a, *y = b;
+	int64_t of_x = owner_grown(x), of_y = owner_grown(y);
+
+	return of_x == of_y ? strcmp(x->owner, y->owner) : of_x < of_y ? 1 : -1;
+}
+
+static void put_length(struct ca_writer *w, const struct side *side, ca_node node)
+{
+	const struct ca_objects *objects = side->naming.graph->objects;
+	struct ca_object object;
+	uint64_t length;
+
+	if (node && ca_object_read(side->naming.reader, ca_objects_address(objects, node), &object) &&
+	    ca_object_length(side->naming.reader, &object, &length))
+		ca_cell_uint(w, length);
+	else
+		ca_cell_text(w, NULL);
+}
+
+static void put_owner(struct ca_writer *w, const struct ca_growth_row *row, const struct side *before,
+		      const struct side *after, bool same_process)
+{
+	const struct side *side = row->after ? after : before;
+	const struct ca_objects *objects = side->naming.graph->objects;
+	ca_node node = row->after ? row->after : row->before;
+
+	ca_cell_text(w, row->owner);
+	if (node) {
+		ca_cell_addr(w, ca_objects_address(objects, node));
+		ca_cell_text(w, objects->types[ca_node_type(objects, node)].name);
+	} else {
+		ca_cell_text(w, NULL);
+		ca_cell_text(w, NULL);
+	}
+	ca_cell_uint(w, row->count_before);
+	ca_cell_uint(w, row->count_after);
+	ca_cell_int(w, (int64_t)(row->count_after - row->count_before));
+	ca_cell_uint(w, row->bytes_before);
+	ca_cell_uint(w, row->bytes_after);
+	ca_cell_int(w, (int64_t)(row->bytes_after - row->bytes_before));
+	ca_cell_int(w, (int64_t)(row->owned_after - row->owned_before));
+	if (same_process)
+		ca_cell_uint(w, row->fresh);
+	else
+		ca_cell_text(w, NULL);
+	put_length(w, before, row->before);
+	put_length(w, after, row->after);
+	ca_row_end(w);
+}
+
+/* JSON has all owners; people see those that grew. */
+static void put_growth(struct ca_writer *w, const struct ca_request *request,
+		       const struct ca_growth *growth, const struct side *before,
+		       const struct side *after, bool same_process)
+{
+	bool text = request->form == CA_FORM_TEXT;
+	size_t limit = ca_shown(request, growth->count, text ? TEXT_OWNERS : 0), shown = 0, grown = 0;
+
+	ca_table_begin(w, "owners", owner_columns, CA_COUNT(owner_columns));
+	for (size_t i = 0; i < growth->count; i++) {
+		const struct ca_growth_row *row = &growth->rows[i];
+
+		if (text && owner_grown(row) <= 0 && !row->fresh)
+			continue;
+		grown++;
+		if (shown < limit && ++shown)
+			put_owner(w, row, before, after, same_process);
+	}
+	ca_table_end(w, grown - shown);
+}
+
+static void put_owners(struct ca_writer *w, const struct ca_request *request, struct ca_session *before,
+		       struct ca_session *after, const struct ca_diff *diff)
+{
+	struct ca_growth growth;
+	struct side a, b;
+
+	open_side(&a, request, before);
+	open_side(&b, request, after);
+	ca_growth_build(&a.naming, &b.naming, diff->same_process, diff->fresh, &growth);
+	if (growth.count)
+		qsort(growth.rows, growth.count, sizeof(*growth.rows), by_owner_growth);
+	ca_title(w, "Who holds them");
+	put_growth(w, request, &growth, &a, &b, diff->same_process);
+	ca_growth_fini(&growth);
+	close_side(&a);
+	close_side(&b);
+}
+
+/* ---- the command ------------------------------------------------------------ */
+
+/* What of three cores' last one may be called new: it was in the second already. */
+static struct ca_error *find_lasting(struct ca_session *before, struct ca_session *between,
+				     struct ca_session *after, uint64_t **lasting)
+{
+	struct ca_diff diff;
+	bool same;
+
+	ca_diff_build(before->objects, between->objects, NULL, &diff);
+	same = diff.same_process;
+	ca_diff_fini(&diff);
+	ca_diff_build(between->objects, after->objects, NULL, &diff);
+	same &= diff.same_process;
+	ca_diff_fini(&diff);
+	if (!same)
+		return ca_error_make(CA_USAGE, "three cores", "compare two of them",
+				     "they are not of one process, so no object can be followed through them");
+	*lasting = ca_diff_common(between->objects, after->objects);
+	return NULL;
+}
+
 static struct ca_error *show_diff(struct ca_request *request, struct ca_session *before,
-				  struct ca_session *after, enum ca_status *status)
+				  struct ca_session *between, struct ca_session *after,
+				  enum ca_status *status)
 {
 	int (*order)(const void *, const void *);
 	struct ca_error *err = choose_order(request, &order);
+	uint64_t *lasting = NULL;
 	struct ca_diff diff;
 
-	if (err)
+	if (!err && between)
+		err = find_lasting(before, between, after, &lasting);
+	if (!err)
+		err = ca_session_graph(before);
+	if (!err)
+		err = ca_session_graph(after);
+	if (err) {
+		free(lasting);
 		return err;
-	ca_diff_build(before->objects, after->objects, &diff);
+	}
+	ca_diff_build(before->objects, after->objects, lasting, &diff);
 	qsort(diff.rows, diff.count, sizeof(*diff.rows), order);
 
 	struct ca_writer *w = ca_open_writer(request);
 
 	ca_begin_document(w, request, after);
 	ca_put_target(w, "before", request, before);
+	if (between)
+		ca_put_target(w, "between", request, between);
 	ca_put_bool(w, "same_process", diff.same_process);
 	put_totals(w, &diff);
+	if (between)
+		ca_line(w, "NEW: what came after the first core and was there in the second, and still is.");
 	put_rows(w, request, &diff);
+	put_owners(w, request, before, after, &diff);
 
 	bool tripped = check_guards(w, request->own, &diff);
 
@@ -297,39 +473,47 @@ static struct ca_error *show_diff(struct ca_request *request, struct ca_session 
 	if (tripped)
 		*status = CA_GUARD;
 	ca_diff_fini(&diff);
+	free(lasting);
 	return ca_end_document(w, before, after);
+}
+
+static struct ca_error *open_objects(struct ca_request *request, size_t index,
+				     struct ca_session **session)
+{
+	struct ca_error *err;
+
+	request->blamed = index;
+	err = ca_open_target(request, index, session);
+	return err ? err : ca_session_objects(*session);
 }
 
 static struct ca_error *run_diff(struct ca_request *request, enum ca_status *status)
 {
-	struct ca_session *before = NULL, *after = NULL;
-	struct ca_error *err = ca_open_target(request, 0, &before);
+	struct ca_session *sessions[3] = {NULL, NULL, NULL};
+	size_t count = request->arg_count;
+	struct ca_error *err = NULL;
 
+	for (size_t i = 0; i < count && !err; i++)
+		err = open_objects(request, i, &sessions[i]);
 	if (!err)
-		err = ca_session_objects(before);
-	if (!err) {
-		request->blamed = 1;
-		err = ca_open_target(request, 1, &after);
-	}
-	if (!err)
-		err = ca_session_objects(after);
-	if (!err)
-		err = show_diff(request, before, after, status);
-	ca_session_close(before);
-	ca_session_close(after);
+		err = show_diff(request, sessions[0], count == 3 ? sessions[1] : NULL, sessions[count - 1],
+				status);
+	for (size_t i = 0; i < count; i++)
+		ca_session_close(sessions[i]);
 	return err;
 }
 
 const struct ca_command ca_command_diff = {
 	.name = "diff",
-	.args = "BEFORE AFTER",
+	.args = "BEFORE [BETWEEN] AFTER",
 	.least_args = 2,
-	.most_args = 2,
+	.most_args = 3,
 	.targets = 2,
-	.summary = "what grew between two cores",
-	.help = "What grew between two cores, of one process or of two.\n\n"
+	.summary = "what grew between two cores, and who holds it",
+	.help = "What grew between two cores, of one process or of two, by type and by owner.\n\n"
 		"NEW and FREED tell objects apart by address and type, so they are lower bounds: "
-		"an address may be used again by the same type.\n"
+		"an address may be used again by the same type. Of three cores, NEW is what came after the "
+		"first, was there in the second, and still is in the third.\n"
 		"Sort keys: bytes_delta, count_delta, new, type.\n\n"
 		"Example: coreanalyze diff core.1 core.2 --fail-above-type app.Session:1000",
 	.options = options,

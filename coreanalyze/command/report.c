@@ -40,6 +40,22 @@ static void put_memory(struct ca_writer *w, const struct ca_session *session)
 		heap->arena_count, mapped);
 }
 
+/* The rest of the report does not depend on references. */
+static void put_suspects(struct ca_writer *w, const struct ca_request *request,
+			 struct ca_session *session)
+{
+	struct ca_error *err = ca_session_graph(session);
+
+	ca_title(w, "Prime suspects");
+	if (!err) {
+		ca_put_suspects(w, request, session);
+		return;
+	}
+	ca_line(w, "%s: %s", err->what, err->why);
+	ca_put_null(w, "suspects");
+	ca_error_free(err);
+}
+
 static struct ca_error *show_report(struct ca_request *request, struct ca_session *session)
 {
 	struct ca_type_totals totals;
@@ -57,6 +73,7 @@ static struct ca_error *show_report(struct ca_request *request, struct ca_sessio
 	ca_put_cycles_line(w, session);
 	ca_title(w, "The biggest types");
 	ca_put_types(w, request, &totals, REPORT_TYPES);
+	put_suspects(w, request, session);
 	ca_put_trust(w, session->objects);
 	ca_type_totals_fini(&totals);
 	return ca_end_document(w, session, NULL);
@@ -74,8 +91,8 @@ const struct ca_command ca_command_report = {
 	.least_args = 1,
 	.most_args = 1,
 	.summary = "one page: the process and its biggest types",
-	.help = "One page: what the process was, its biggest types, and how far the figures can be "
-		"trusted. `coreanalyze TARGET` is the same.\n\n"
+	.help = "One page: what the process was, its biggest types, where a leak most likely is, and how "
+		"far the figures can be trusted. `coreanalyze TARGET` is the same.\n\n"
 		"Example: coreanalyze core.1234",
 	.run = run_report,
 };

@@ -6,8 +6,6 @@
 
 enum { TEXT_ROWS = 30, JSON_ROWS = 100 };
 enum { KEY_BY = 2000, KEY_UNDER, KEY_TOP, KEY_ALL };
-/* Holders below so many bytes are put down to what holds them. */
-enum { LEAST_OWNER = 16 << 10 };
 
 enum by { BY_OBJECT, BY_TYPE, BY_OWNER };
 
@@ -252,7 +250,7 @@ static void put_owners(struct show *show)
 	struct ca_owners owners;
 	struct ca_retained_row *rows;
 
-	ca_holders_build(&show->naming, LEAST_OWNER, &holders);
+	ca_holders_build(&show->naming, CA_LEAST_OWNER, NULL, &holders);
 	ca_owners_build(&show->naming, &holders, &show->retained, &owners);
 	rows = ca_alloc((owners.count + 1) * sizeof(*rows));
 	for (size_t i = 0; i < owners.count; i++)

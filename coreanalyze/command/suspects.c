@@ -11,36 +11,64 @@ struct finding {
 	size_t count;
 };
 
-/* "12,000 x app.Session in a builtins.dict of 12,000: 5.3 MiB, 41.2 % of the heap" */
-static const char *explain(const struct finding *f, const struct ca_suspect *suspect)
+/* " in a builtins.dict of 12,000", or what there is instead. */
+static const char *whereabouts(const struct finding *f, const struct ca_suspect *suspect)
 {
 	const struct ca_graph *graph = f->naming.graph;
-	const char *place = graph->objects->types[ca_node_type(graph->objects, suspect->place)].name;
-	char retained[32], length_text[48] = "";
+	const char *place;
 	struct ca_object object;
 	uint64_t length;
 
-	ca_format_size(retained, sizeof(retained), suspect->retained_bytes);
+	if (ca_node_is_root(graph, suspect->place))
+		return ca_graph_root(graph, suspect->place)->kind == CA_ROOT_LEAKED
+			       ? " to which nothing refers"
+			       : ", garbage that waits for the collector";
+	place = graph->objects->types[ca_node_type(graph->objects, suspect->place)].name;
+	if (suspect->spread)
+		return ca_arena_printf(f->naming.arena, " below one %s", place);
 	if (ca_object_read(f->naming.reader, ca_objects_address(graph->objects, suspect->place), &object) &&
 	    ca_object_length(f->naming.reader, &object, &length))
-		snprintf(length_text, sizeof(length_text), " of %s", ca_grouped(length).text);
-	return ca_arena_printf(f->naming.arena, "%s x %s %s a %s%s: %s, %.1f %% of the heap",
-			       ca_grouped(suspect->count).text, suspect->type,
-			       suspect->spread ? "hang on" : "in", place, length_text, retained,
-			       suspect->share * 100);
+		return ca_arena_printf(f->naming.arena, " in a %s of %s", place, ca_grouped(length).text);
+	return ca_arena_printf(f->naming.arena, " in a %s", place);
+}
+
+/* "12,000 x app.Session in a builtins.dict of 12,000: 5.3 MiB, 41.2 % of the heap" */
+static const char *explain(const struct finding *f, const struct ca_suspect *suspect)
+{
+	char retained[32];
+
+	ca_format_size(retained, sizeof(retained), suspect->retained_bytes);
+	return ca_arena_printf(f->naming.arena, "%s x %s%s: %s, %.1f %% of the heap",
+			       ca_grouped(suspect->count).text, suspect->type, whereabouts(f, suspect),
+			       retained, suspect->share * 100);
+}
+
+static void put_place(struct ca_writer *w, const struct finding *f, const struct ca_suspect *suspect)
+{
+	const struct ca_objects *objects = f->naming.graph->objects;
+
+	if (ca_node_is_root(f->naming.graph, suspect->place)) {
+		ca_put_null(w, "address");
+		ca_put_null(w, "type");
+		ca_line(w, "%s", suspect->owner);
+		return;
+	}
+
+	ca_addr address = ca_objects_address(objects, suspect->place);
+
+	ca_put_addr(w, "address", address);
+	ca_put_string(w, "type", objects->types[ca_node_type(objects, suspect->place)].name);
+	ca_line(w, "%s  (0x%llx)", suspect->owner, (unsigned long long)address);
 }
 
 static void put_suspect(struct ca_writer *w, const struct finding *f,
 			const struct ca_suspect *suspect)
 {
-	const struct ca_objects *objects = f->naming.graph->objects;
-	ca_addr address = ca_objects_address(objects, suspect->place);
 	const char *why = explain(f, suspect);
 
 	ca_object_begin(w, NULL);
 	ca_put_string(w, "owner", suspect->owner);
-	ca_put_addr(w, "address", address);
-	ca_put_string(w, "type", objects->types[ca_node_type(objects, suspect->place)].name);
+	put_place(w, f, suspect);
 	ca_put_uint(w, "retained_bytes", suspect->retained_bytes);
 	ca_put_real(w, "share", suspect->share);
 	ca_object_begin(w, "accumulates");
@@ -50,8 +78,7 @@ static void put_suspect(struct ca_writer *w, const struct finding *f,
 	ca_object_end(w);
 	ca_put_string(w, "why", why);
 	ca_object_end(w);
-	ca_line(w, "%s", suspect->owner);
-	ca_line(w, "  0x%llx  %s", (unsigned long long)address, why);
+	ca_line(w, "  %s", why);
 }
 
 void ca_put_suspects(struct ca_writer *w, const struct ca_request *request,

@@ -306,7 +306,7 @@ static void ask(struct answer *answer, const struct answer *whole, struct harm *
 	must(totals.sum.count == objects->count, "types add up to all objects");
 	must(totals.sum.gc_tracked <= objects->count, "no more are tracked than there are");
 	ca_type_totals_fini(&totals);
-	ca_diff_build(whole->objects, objects, &diff);
+	ca_diff_build(whole->objects, objects, NULL, &diff);
 	must(diff.before.objects == whole->objects->count && diff.after.objects == objects->count,
 	     "diff counts what is there");
 	ca_diff_fini(&diff);

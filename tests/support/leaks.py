@@ -175,7 +175,7 @@ WATCHED = weakref.ref(KEPT, functools.partial(lambda held, ref: None, made(InWea
 InFinalize = planted("InFinalize", "weakref.finalize._registry")
 weakref.finalize(KEPT, print, made(InFinalize))
 
-InAtexit = planted("InAtexit", "")
+InAtexit = planted("InAtexit", "interpreter.atexit", "c", "C", "atexit", "__main__")
 atexit.register(functools.partial(print, made(InAtexit)))
 
 InSignal = planted("InSignal", "")
@@ -214,6 +214,30 @@ class Finder:
 
 
 sys.meta_path.append(Finder())
+
+
+Twice = planted("Twice", "__main__.FIRST", "__main__.SECOND")
+FIRST = made(Twice, 3)
+SECOND = list(FIRST)
+
+
+# ---- the one that is large
+
+class Row:
+    __slots__ = ("key", "text")
+
+
+class Store:
+    def __init__(self):
+        self.rows = {}
+
+
+STORE = Store()
+for i in range(20000):
+    row = Row()
+    row.key, row.text = i, "row number %d of the store" % i
+    STORE.rows[i] = row
+del row
 
 
 # ---- frames, exceptions, generators

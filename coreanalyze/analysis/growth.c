@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include <ctype.h>
+#include <stdlib.h>
+
+#include "analysis.h"
+
+struct side {
+	const struct ca_naming *naming;
+	struct ca_holders holders;
+	struct ca_owners owners;
+};
+
+static void set_bit(uint64_t *bits, ca_node node)
+{
+	bits[node / 64] |= 1ull << node % 64;
+}
+
+/* A bit for each node of `to` that is at the place of a holder of `from`, and of its type. */
+static uint64_t *same_holders(const struct side *from, const struct side *to)
+{
+	const struct ca_objects *a = from->naming->graph->objects, *b = to->naming->graph->objects;
+	uint64_t *bits = ca_alloc((to->naming->graph->node_count / 64 + 1) * sizeof(*bits));
+
+	for (ca_node node = 1; node <= from->naming->graph->object_count; node++) {
+		ca_node same;
+
+		if (from->holders.holder[node] != node)
+			continue;
+		same = ca_objects_find(b, ca_objects_address(a, node));
+		if (same && strcmp(a->types[ca_node_type(a, node)].name,
+				   b->types[ca_node_type(b, same)].name) == 0)
+			set_bit(bits, same);
+	}
+	return bits;
+}
+
+static void rebuild(struct side *side, const uint64_t *also)
+{
+	ca_holders_fini(&side->holders);
+	ca_holders_build(side->naming, CA_LEAST_OWNER, also, &side->holders);
+}
+
+/* What is a holder on one side is one on the other. */
+static void align(struct side *before, struct side *after)
+{
+	uint64_t *of_after = same_holders(after, before), *of_before = same_holders(before, after);
+
+	rebuild(before, of_after);
+	rebuild(after, of_before);
+	free(of_after);
+	free(of_before);
+}
+
+/*
+ * A frame is the same one at another line, and in another process's thread:
+ * "x in f() at app.py:12, thread 4711" compares as "x in f() at app.py".
+ */
+static size_t compared_length(const char *name)
+{
+	const char *at = strstr(name, " at "), *colon = at ? strrchr(at, ':') : NULL;
+
+	return colon && isdigit((unsigned char)colon[1]) ? (size_t)(colon - name) : strlen(name);
+}
+
+static int compare_names(const char *a, const char *b)
+{
+	size_t x = compared_length(a), y = compared_length(b);
+	int order = memcmp(a, b, x < y ? x : y);
+
+	return order ? order : (x > y) - (x < y);
+}
+
+struct part {
+	const struct ca_owner_row *row;
+	bool later;
+};
+
+static int by_name(const void *a, const void *b)
+{
+	const struct part *x = a, *y = b;
+	int order = compare_names(x->row->sums.name, y->row->sums.name);
+
+	if (order)
+		return order;
+	if (x->later != y->later)
+		return x->later ? 1 : -1;
+	return (x->row->holder > y->row->holder) - (x->row->holder < y->row->holder);
+}
+
+static ca_node object_of(const struct side *side, ca_node holder)
+{
+	return holder <= side->naming->graph->object_count ? holder : 0;
+}
+
+static void add_part(struct ca_growth_row *row, const struct part *part, const struct side *before,
+		     const struct side *after)
+{
+	const struct ca_retained_row *sums = &part->row->sums;
+
+	row->owner = sums->name;
+	if (part->later) {
+		row->after = object_of(after, part->row->holder);
+		row->count_after += sums->count;
+		row->bytes_after += sums->bytes;
+		row->owned_after += sums->owned;
+	} else {
+		row->before = object_of(before, part->row->holder);
+		row->count_before += sums->count;
+		row->bytes_before += sums->bytes;
+		row->owned_before += sums->owned;
+	}
+}
+
+static void merge(const struct side *before, const struct side *after, struct ca_growth *growth,
+		  uint32_t *row_of_holder)
+{
+	size_t count = before->owners.count + after->owners.count, n = 0;
+	struct part *parts = ca_alloc((count + 1) * sizeof(*parts));
+
+	for (size_t i = 0; i < before->owners.count; i++)
+		parts[n++] = (struct part){&before->owners.rows[i], false};
+	for (size_t i = 0; i < after->owners.count; i++)
+		parts[n++] = (struct part){&after->owners.rows[i], true};
+	if (n)
+		qsort(parts, n, sizeof(*parts), by_name);
+	growth->rows = ca_alloc((count + 1) * sizeof(*growth->rows));
+	for (size_t i = 0; i < n; i++) {
+		if (!i || compare_names(parts[i].row->sums.name, parts[i - 1].row->sums.name) != 0)
+			growth->count++;
+		add_part(&growth->rows[growth->count - 1], &parts[i], before, after);
+		if (parts[i].later)
+			row_of_holder[parts[i].row->holder] = (uint32_t)growth->count - 1;
+	}
+	free(parts);
+}
+
+static void count_fresh(const struct side *after, const uint64_t *fresh,
+			const uint32_t *row_of_holder, struct ca_growth *growth)
+{
+	const struct ca_graph *graph = after->naming->graph;
+
+	for (ca_node node = 1; fresh && node <= graph->object_count; node++)
+		if (fresh[node / 64] >> node % 64 & 1)
+			growth->rows[row_of_holder[after->holders.holder[node]]].fresh++;
+}
+
+static void finish(struct side *side)
+{
+	ca_owners_fini(&side->owners);
+	ca_holders_fini(&side->holders);
+}
+
+void ca_growth_build(const struct ca_naming *before, const struct ca_naming *after,
+		     bool same_process, const uint64_t *fresh, struct ca_growth *growth)
+{
+	struct side a = {.naming = before}, b = {.naming = after};
+	uint32_t *row_of_holder = ca_alloc(after->graph->node_count * sizeof(*row_of_holder));
+
+	*growth = (struct ca_growth){0};
+	ca_holders_build(before, CA_LEAST_OWNER, NULL, &a.holders);
+	ca_holders_build(after, CA_LEAST_OWNER, NULL, &b.holders);
+	if (same_process)
+		align(&a, &b);
+	ca_owners_build(before, &a.holders, NULL, &a.owners);
+	ca_owners_build(after, &b.holders, NULL, &b.owners);
+	merge(&a, &b, growth, row_of_holder);
+	count_fresh(&b, fresh, row_of_holder, growth);
+	free(row_of_holder);
+	finish(&a);
+	finish(&b);
+}
+
+void ca_growth_fini(struct ca_growth *growth)
+{
+	free(growth->rows);
+	*growth = (struct ca_growth){0};
+}
