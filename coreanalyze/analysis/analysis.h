@@ -144,6 +144,8 @@ struct ca_naming {
 const char *ca_way_name(const struct ca_naming *naming, ca_node node);
 /* How its parent on the way holds it: "['active']"; "" under the root above all. */
 const char *ca_way_label(const struct ca_naming *naming, ca_node node);
+/* It is the __dict__ of its parent: what is in there are attributes of that. */
+bool ca_way_is_namespace(const struct ca_naming *naming, ca_node node);
 
 /* ---- paths.c: the ways to a set of objects, folded --------------------------- */
 

@@ -41,14 +41,9 @@ static void weigh(struct holding *h)
 static bool is_collection(const struct holding *h, ca_node node)
 {
 	const struct ca_type *type = ca_graph_type(h->graph, node);
-	ca_node parent = h->ways->parent[node];
 
-	if (h->children[node] <= MANY || ca_ways_is_space(h->ways, node) || !type || type->is_meta)
-		return false;
-	if (!(type->flags & CA_TPFLAGS_DICT_SUBCLASS) || ca_node_is_root(h->graph, parent))
-		return true;
-	return !ca_node_is_class(h->graph, parent) &&
-	       strcmp(ca_way_label(h->naming, node), ".__dict__") != 0;
+	return h->children[node] > MANY && type && !type->is_meta &&
+	       !ca_way_is_namespace(h->naming, node);
 }
 
 static bool is_named(struct holding *h, ca_node node, const struct ca_holders *holders)

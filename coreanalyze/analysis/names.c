@@ -84,23 +84,44 @@ static const char *as_attribute(const struct ca_naming *naming, const char *labe
 	return ca_arena_printf(naming->arena, ".%.*s", (int)length - 4, label + 2);
 }
 
-static bool is_namespace_label(const char *label)
+bool ca_way_is_namespace(const struct ca_naming *naming, ca_node node)
 {
-	return strcmp(label, ".__dict__") == 0;
+	const struct ca_graph *graph = naming->graph;
+	const struct ca_type *type = ca_graph_type(graph, node);
+	ca_node parent = naming->ways->parent[node];
+
+	if (!type || !(type->flags & CA_TPFLAGS_DICT_SUBCLASS))
+		return false;
+	if (ca_ways_is_space(naming->ways, node))
+		return is_module(graph, parent);
+	if (ca_node_is_class(graph, parent))
+		return ca_type_dict(naming->reader, ca_objects_address(graph->objects, parent)) ==
+		       ca_objects_address(graph->objects, node);
+	return strcmp(ca_way_label(naming, node), ".__dict__") == 0;
+}
+
+/* "local 'x' in f() at app.py:12": of a frame that runs, or that something holds. */
+static const char *local_name(const struct ca_naming *naming, const char *frame, const char *local)
+{
+	const char *end = strchr(local, '\''), *place = end ? strstr(end, " in ") : NULL;
+	int length = end ? (int)(end - local) : (int)strlen(local);
+
+	if (!place || strncmp(frame, place + 4, strlen(place + 4)) == 0)
+		return ca_arena_printf(naming->arena, "%.*s in %s", length, local, frame);
+	return ca_arena_printf(naming->arena, "%.*s%s of %s", length, local, place, frame);
 }
 
 /* Where a label is missing, the type must do. */
 static const char *extend(const struct ca_naming *naming, const char *name, const char *label,
 			  ca_node node)
 {
-	size_t length = strlen(label);
 	const char *type;
 
-	if (length > 8 && strncmp(label, "local '", 7) == 0)
-		return ca_arena_printf(naming->arena, "%.*s in %s", (int)length - 8, label + 7, name);
+	if (strncmp(label, "local '", 7) == 0)
+		return local_name(naming, name, label + 7);
 	if (*label == '.' || *label == '[')
 		return ca_arena_printf(naming->arena, "%s%s", name, label);
-	if (*label)
+	if (*label && *label != '(')
 		return ca_arena_printf(naming->arena, "%s (%s)", name, label);
 	if (ca_node_is_root(naming->graph, naming->ways->parent[node]))
 		return name;
@@ -151,10 +172,12 @@ const char *ca_way_name(const struct ca_naming *naming, ca_node node)
 	in_namespace = false;
 	for (size_t i = count - 1; i-- > 0;) {
 		const char *label = ca_way_label(naming, steps[i]);
-		bool opens = is_namespace_label(label);
+		bool opens = ca_way_is_namespace(naming, steps[i]);
 
 		/* A dict is only spelled out where it is what is asked for. */
-		if (!opens || i == 0)
+		if (opens && i == 0)
+			name = extend(naming, name, ".__dict__", steps[i]);
+		else if (!opens)
 			name = extend(naming, name, in_namespace ? as_attribute(naming, label) : label,
 				      steps[i]);
 		in_namespace = opens;

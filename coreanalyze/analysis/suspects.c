@@ -109,7 +109,7 @@ static bool is_class_body(const struct search *s, ca_node place)
 {
 	return ca_node_is_class(s->graph, place) ||
 	       (ca_node_is_class(s->graph, s->ways->parent[place]) &&
-		strcmp(ca_way_label(s->naming, place), ".__dict__") == 0);
+		ca_way_is_namespace(s->naming, place));
 }
 
 static bool is_machinery(const struct search *s, ca_node place)

@@ -505,15 +505,15 @@ static struct ca_error *run_diff(struct ca_request *request, enum ca_status *sta
 
 const struct ca_command ca_command_diff = {
 	.name = "diff",
-	.args = "BEFORE [BETWEEN] AFTER",
+	.args = "BEFORE AFTER [FINAL]",
 	.least_args = 2,
 	.most_args = 3,
 	.targets = 2,
 	.summary = "what grew between two cores, and who holds it",
 	.help = "What grew between two cores, of one process or of two, by type and by owner.\n\n"
 		"NEW and FREED tell objects apart by address and type, so they are lower bounds: "
-		"an address may be used again by the same type. Of three cores, NEW is what came after the "
-		"first, was there in the second, and still is in the third.\n"
+		"an address may be used again by the same type. With FINAL, the first core is compared with "
+		"that, and NEW is what came between the first two and is still there.\n"
 		"Sort keys: bytes_delta, count_delta, new, type.\n\n"
 		"Example: coreanalyze diff core.1 core.2 --fail-above-type app.Session:1000",
 	.options = options,

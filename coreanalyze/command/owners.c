@@ -110,16 +110,17 @@ static bool *rows_called(const struct ca_objects *objects, const char *name, boo
 	return called;
 }
 
-static struct ca_error *no_such_type(const char *option, const char *name)
+static struct ca_error *no_such_type(const char *name)
 {
 	char escaped[256];
 
 	ca_escape(escaped, sizeof(escaped), name, strlen(name));
-	return ca_error_make(CA_USAGE, option, "`coreanalyze types` lists them",
+	return ca_error_make(CA_USAGE, "--not-through", "`coreanalyze types` lists them",
 			     "there is no type '%s' in this process", escaped);
 }
 
-static struct ca_error *find_type(struct ca_owners_view *v, struct ca_session *session)
+/* A type that the process does not have has no objects: that is an answer. */
+static void find_type(struct ca_owners_view *v, struct ca_session *session)
 {
 	const struct ca_owners_options *own = v->own;
 	bool retained = ca_where_needs(&own->where, CA_FIELD_RETAINED_BYTES) ||
@@ -133,7 +134,6 @@ static struct ca_error *find_type(struct ca_owners_view *v, struct ca_session *s
 		if (called[ca_node_type(v->objects, node)] && ca_where_holds(&own->where, &facts, node))
 			add_target(v, node);
 	free(called);
-	return any ? NULL : no_such_type("--type", own->type);
 }
 
 /* A bit for each node that no way may lead through. */
@@ -161,7 +161,7 @@ static struct ca_error *find_avoided(struct ca_owners_view *v)
 				v->avoid[node / 64] |= 1ull << node % 64;
 		free(called);
 		if (!any)
-			return no_such_type("--not-through", arg);
+			return no_such_type(arg);
 	}
 	return NULL;
 }
@@ -180,7 +180,10 @@ static struct ca_error *show_owners(struct ca_request *request, struct ca_sessio
 	v.naming = (struct ca_naming){v.graph, &v.ways, ca_alloc(sizeof(struct ca_reader)),
 				      request->redact, &v.arena};
 	ca_reader_init(v.naming.reader, &session->objects->types_registry);
-	err = v.own->type ? find_type(&v, session) : find_addresses(&v);
+	if (v.own->type)
+		find_type(&v, session);
+	else
+		err = find_addresses(&v);
 	if (!err)
 		err = find_avoided(&v);
 	if (!err) {

@@ -108,7 +108,7 @@ static const char *kind_of_global(const struct ca_owners_view *v, const struct p
 	ca_node node = node_at(path, top);
 	const char *via = top ? path->steps[top - 1].via : "";
 
-	if (ca_node_is_class(v->graph, node) && top >= 2 && strcmp(via, ".__dict__") == 0) {
+	if (ca_node_is_class(v->graph, node) && top >= 2 && ca_way_is_namespace(&v->naming, node_at(path, top - 1))) {
 		*named = top - 2;
 		return "class attribute";
 	}
@@ -131,12 +131,16 @@ static void find_root(const struct ca_owners_view *v, const struct path *path, c
 		*kind = *name = NULL;
 		return;
 	}
-	if (ca_ways_is_space(&v->ways, node_at(path, top)))
+	if (ca_ways_is_space(&v->ways, node_at(path, top))) {
 		*kind = "module";
-	else if (ca_ways_is_space(&v->ways, above))
+	} else if (ca_ways_is_space(&v->ways, above)) {
 		*kind = kind_of_global(v, path, top, &named);
-	else
+	} else if (named && strcmp(type_of(v, node_at(path, named)), "builtins.frame") == 0) {
+		*kind = ca_root_kind_name(CA_ROOT_FRAME);
+		named--;
+	} else {
 		*kind = ca_root_kind_name(ca_graph_root(v->graph, above)->kind);
+	}
 	*name = ca_way_name(&v->naming, node_at(path, named));
 }
 

@@ -21,7 +21,8 @@ from runner import Skip
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SUBJECT = os.path.join(HERE, "..", "fuzz", "subject.py")
-ALL = ("report", "info", "types", "diff", "object", "gc", "cycles", "verify")
+ALL = ("report", "info", "types", "diff", "object", "gc", "cycles", "verify", "suspects",
+       "owners", "retained")
 
 
 def in_empty_directory(test):
@@ -108,6 +109,8 @@ def arguments_of(command: str, core: str) -> list[str]:
         return ["diff", core, core]
     if command == "object":
         return ["object", core, "0x10"]
+    if command == "owners":
+        return ["owners", core, "--type", "builtins.module"]
     return [command, core]
 
 

@@ -13,10 +13,13 @@ from made import in_empty_directory     # noqa: E402
 
 TARGET = {"path", "pid", "exe", "command_line", "python", "build", "arch", "complete"}
 KEYS = {
-    "report": {"types"},
+    "report": {"types", "suspects"},
     "info": {"interpreters", "threads", "modules", "mappings", "missing", "layout"},
     "types": {"totals", "types", "trust"},
-    "diff": {"same_process", "totals", "types"},
+    "diff": {"same_process", "totals", "types", "owners"},
+    "suspects": {"suspects"},
+    "owners": {"objects", "paths", "paths_total", "unheld", "weak"},
+    "retained": {"totals", "objects", "objects_total"},
     "object": {"objects"},
     "verify": {"objects", "edges", "refcounts", "excess", "excess_total", "trust", "guard_tripped"},
     "gc": {"enabled", "collecting", "generations", "frozen", "garbage", "callbacks", "debug",
@@ -30,6 +33,11 @@ LISTS = {
                             "uncollectable"},
     ("cycles", "cycles"): {"objects", "bytes", "unreachable", "types", "finalizers", "edges",
                            "path", "owner"},
+    ("diff", "owners"): {"owner", "address", "type", "count_delta", "bytes_delta", "owned_delta",
+                         "new", "length_before", "length_after"},
+    ("owners", "paths"): {"address", "type", "count", "owner", "root", "steps"},
+    ("retained", "objects"): {"address", "type", "name", "bytes", "owned", "retained_bytes",
+                              "retained_objects", "dominator"},
     ("diff", "types"): {"type", "count_before", "count_after", "count_delta", "bytes_before",
                         "bytes_after", "bytes_delta", "new", "freed"},
 }

@@ -21,10 +21,22 @@ def test_misuse():
     made.check_usage(made.run("types"), "TARGET")
     made.check_usage(made.run("types", "a", "b"), "too many")
     made.check_usage(made.run("diff", "a"), "BEFORE AFTER")
-    made.check_usage(made.run("diff", "a", "b", "c"), "too many")
+    made.check_usage(made.run("diff", "a", "b", "c", "d"), "too many")
     made.check_usage(made.run("object", "a"), "ADDR")
     made.check_usage(made.run("no-such-command", "a"), "no-such-command")
     made.check_usage(made.run("types", "a", "--no-such-option"), "--no-such-option")
+    made.check_usage(made.run("owners", "a"), "address")
+    made.check_usage(made.run("owners", "a", "x"), "no address")
+    made.check_usage(made.run("owners", "a", "0x10", "--type", "b"), "not both")
+    made.check_usage(made.run("owners", "a", "0x10", "--where", "bytes > 1"), "--type")
+    for value in ("", "bytes", "bytes >", "bytes > x", "bytes ~ 1", "size > 1", "bytes > 1 or owned > 1",
+                  "bytes > 1 and", "bytes > -1", "and bytes > 1", "bytes > 1 owned > 1"):
+        made.check_usage(made.run("owners", "a", "--type", "b", "--where", value), "where")
+    for value in ("0", "", "-1", "x", "1000000"):
+        made.check_usage(made.run("owners", "a", "0x10", "--all-paths", value), "all-paths")
+    made.check_usage(made.run("retained", "a", "--by", "size"), "by")
+    made.check_usage(made.run("retained", "a", "--under", "x"), "no address")
+    made.check_usage(made.run("retained", "a", "--by", "type", "--under", "0x10"), "--by")
     for option in ("--exe", "--sysroot", "--debug-dir", "--limit", "--sort", "--color",
                    "--progress", "--threads"):
         made.check_usage(made.run("types", "a", option), option)

@@ -60,7 +60,6 @@ def check_addresses(core):
     for what in (container["address"], "builtins.list"):
         left = tool.ask("owners", core, "--type", "__main__.InList", "--not-through", what)
         assert left["unheld"] == left["objects"] and left["paths"] == [], left
-    # One frame's local refers to the last of them... if at all: weakly held by none.
     assert tool.ask("owners", core, path["address"])["weak"] == []
     watched = tool.ask("owners", core, "--type", "__main__.Watched")
     assert watched["weak_total"] >= 1, watched

@@ -175,7 +175,7 @@ WATCHED = weakref.ref(KEPT, functools.partial(lambda held, ref: None, made(InWea
 InFinalize = planted("InFinalize", "weakref.finalize._registry")
 weakref.finalize(KEPT, print, made(InFinalize))
 
-InAtexit = planted("InAtexit", "interpreter.atexit", "c", "C", "atexit", "__main__")
+InAtexit = planted("InAtexit", "interpreter.atexit", "C ", "leaked", "atexit")
 atexit.register(functools.partial(print, made(InAtexit)))
 
 InSignal = planted("InSignal", "")
@@ -217,7 +217,7 @@ sys.meta_path.append(Finder())
 
 
 Twice = planted("Twice", "__main__.FIRST", "__main__.SECOND")
-FIRST = made(Twice, 3)
+FIRST = made(Twice, 10)
 SECOND = list(FIRST)
 
 
@@ -298,7 +298,7 @@ InThreadLocal = planted("InThreadLocal", "__main__.LOCAL", "thread")
 LOCAL = threading.local()
 LOCAL.cache = made(InThreadLocal)
 
-InThread = planted("InThread", "work")
+InThread = planted("InThread", "mine in work()")
 STARTED, END = threading.Event(), threading.Event()
 
 
@@ -315,7 +315,7 @@ STARTED.wait()
 InGarbage = planted("InGarbage", "interpreter.gc.garbage", "gc.garbage")
 gc.garbage.append(made(InGarbage))
 
-InLocal = planted("InLocal", "main")
+InLocal = planted("InLocal", "rows in main()")
 
 
 
