@@ -95,7 +95,7 @@ def check_suspects(core, planted):
     suspects = tool.ask("suspects", core)["suspects"]
     assert suspects and len(suspects) <= 5, suspects
     first = suspects[0]
-    assert first["owner"].startswith("__main__.STORE.rows"), first
+    assert first["owner"].startswith("__main__.STORE"), first
     assert first["accumulates"]["type"] == "__main__.Row", first
     assert first["accumulates"]["count"] == 20000, first
     assert first["share"] > 0.1 and first["retained_bytes"] >= first["accumulates"]["bytes"]

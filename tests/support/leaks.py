@@ -66,7 +66,7 @@ class Registry:
     instances = made(InClass)
 
 
-InInstance = planted("InInstance", "__main__.MANAGER.cache")
+InInstance = planted("InInstance", "__main__.MANAGER.cache", "__main__.MANAGER")
 
 
 class Manager:
