@@ -174,6 +174,9 @@ layouts:
 install: all
 	$(INSTALL) -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(LIBDIR)/pkgconfig
 	$(INSTALL) -m 755 $(command) $(DESTDIR)$(PREFIX)/bin/coreanalyze
+	$(INSTALL) -d $(DESTDIR)$(PREFIX)/share/coreanalyze/gdb/coreanalyze
+	$(INSTALL) -m 644 gdb/coreanalyze-gdb.py $(DESTDIR)$(PREFIX)/share/coreanalyze/gdb/
+	$(INSTALL) -m 644 gdb/coreanalyze/*.py $(DESTDIR)$(PREFIX)/share/coreanalyze/gdb/coreanalyze/
 	$(INSTALL) -m 644 include/coreanalyze.h $(DESTDIR)$(PREFIX)/include/coreanalyze.h
 	$(INSTALL) -m 644 $(static) $(DESTDIR)$(LIBDIR)/libcoreanalyze.a
 	$(INSTALL) -m 755 $(shared) $(DESTDIR)$(LIBDIR)/libcoreanalyze.so.$(VERSION)

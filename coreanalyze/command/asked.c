@@ -123,6 +123,17 @@ static void put_commands(struct ca_writer *w, struct ca_targets *targets)
 	ca_list_end(w);
 }
 
+void ca_commands_print(void)
+{
+	struct ca_writer *w = ca_writer_open(stdout, &(struct ca_writer_options){.form = CA_FORM_JSON});
+
+	ca_object_begin(w, NULL);
+	ca_put_string(w, "schema", "coreanalyze.commands/1");
+	put_commands(w, NULL);
+	ca_object_end(w);
+	ca_error_free(ca_writer_close(w));
+}
+
 static void put_target(void *arg, const char *name, const struct ca_session *session)
 {
 	struct ca_writer *w = arg;
@@ -141,39 +152,41 @@ static void put_targets(struct ca_writer *w, struct ca_targets *targets)
 	ca_list_end(w);
 }
 
-static struct ca_error *do_open(struct ca_targets *targets, char **args)
+static struct ca_error *do_open(struct ca_targets *targets, char **args, size_t count)
 {
+	(void)count;
 	return ca_targets_open(targets, args[0], args[1]);
 }
 
-static struct ca_error *do_close(struct ca_targets *targets, char **args)
+static struct ca_error *do_close(struct ca_targets *targets, char **args, size_t count)
 {
+	(void)count;
 	return ca_targets_close(targets, args[0])
 		       ? NULL
 		       : ca_error_make(CA_USAGE, "no such target", "", "nothing is open under this name");
 }
 
-static struct ca_error *do_keep(struct ca_targets *targets, char **args)
+static struct ca_error *do_keep(struct ca_targets *targets, char **args, size_t count)
 {
+	(void)count;
 	return ca_targets_keep(targets, args[0]);
 }
 
-static struct ca_error *do_refresh(struct ca_targets *targets, char **args)
+static struct ca_error *do_refresh(struct ca_targets *targets, char **args, size_t count)
 {
-	(void)args;
-	ca_targets_refresh(targets);
+	ca_targets_refresh(targets, count ? args[0] : NULL);
 	return NULL;
 }
 
 static const struct verb {
 	const char *name;
-	size_t args;
-	struct ca_error *(*run)(struct ca_targets *targets, char **args);
+	size_t least, most; /* arguments */
+	struct ca_error *(*run)(struct ca_targets *targets, char **args, size_t count);
 	void (*put)(struct ca_writer *w, struct ca_targets *targets);
 } verbs[] = {
-	{"open", 2, do_open, NULL},       {"close", 1, do_close, NULL},
-	{"keep", 1, do_keep, NULL},       {"refresh", 0, do_refresh, NULL},
-	{"targets", 0, NULL, put_targets}, {"commands", 0, NULL, put_commands},
+	{"open", 2, 2, do_open, NULL},        {"close", 1, 1, do_close, NULL},
+	{"keep", 1, 1, do_keep, NULL},        {"refresh", 0, 1, do_refresh, NULL},
+	{"targets", 0, 0, NULL, put_targets}, {"commands", 0, 0, NULL, put_commands},
 };
 
 static const struct verb *find_verb(const char *name)
@@ -189,11 +202,11 @@ static struct ca_error *run_verb(const struct verb *verb, struct ca_targets *tar
 {
 	struct ca_error *err = NULL;
 
-	if (request->arg_count != verb->args)
-		return ca_error_make(CA_USAGE, "serve", "", "%s takes %zu arguments, not %zu", verb->name,
-				     verb->args, request->arg_count);
+	if (request->arg_count < verb->least || request->arg_count > verb->most)
+		return ca_error_make(CA_USAGE, verb->name, "", "it does not take %zu arguments",
+				     request->arg_count);
 	if (verb->run)
-		err = verb->run(targets, request->args);
+		err = verb->run(targets, request->args, request->arg_count);
 	if (err)
 		return err;
 
@@ -225,9 +238,12 @@ static char **make_argv(const json_t *args, int *argc)
 
 static struct ca_error *misuse(const struct ca_command *command, const char *why)
 {
+	const char *args = command->args;
 	char advice[128];
 
-	snprintf(advice, sizeof(advice), "it takes %s", command->args);
+	for (size_t i = 0; i < (command->targets > 1 ? 0 : 1) && *args; i++)
+		args += strcspn(args, " ") + (strchr(args, ' ') != NULL);
+	snprintf(advice, sizeof(advice), "it takes %s", *args ? args : "options alone");
 	return ca_error_make(CA_USAGE, command->name, advice, "%s", why);
 }
 

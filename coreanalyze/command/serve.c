@@ -5,12 +5,13 @@
 
 #include "serve.h"
 
-enum { KEY_MEM_FD = 3000, KEY_MAPS_FD };
+enum { KEY_MEM_FD = 3000, KEY_MAPS_FD, KEY_COMMANDS };
 
 static const struct argp_option options[] = {
 	{"mem-fd", KEY_MEM_FD, "N", 0,
 	 "read the process through this descriptor of its /proc/PID/mem; it stands still already", 1},
 	{"maps-fd", KEY_MAPS_FD, "N", 0, "the same of its /proc/PID/maps", 1},
+	{"commands", KEY_COMMANDS, NULL, 0, "only show which commands there are, with their options", 1},
 	{0},
 };
 
@@ -37,6 +38,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		request->files.maps_fd = parse_descriptor(state, "maps-fd", arg);
 		request->files.has_maps = true;
 		return 0;
+	case KEY_COMMANDS:
+		ca_commands_print();
+		exit(CA_OK);
 	case ARGP_KEY_END:
 		if (request->files.has_mem != request->files.has_maps)
 			ca_bad_usage(state, "--mem-fd and --maps-fd belong together");
@@ -48,6 +52,10 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 /* Ctrl-C in a debugger's terminal is meant for the debugger. */
 static struct ca_error *run_serve(struct ca_request *request, enum ca_status *status)
 {
+	sigset_t none;
+
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL); /* gdb blocks some, and what it starts inherits that */
 	signal(SIGINT, SIG_IGN);
 	return ca_front_run(request, status);
 }
@@ -66,7 +74,7 @@ const struct ca_command ca_command_serve = {
 		"the command line prints it. {\"cancel\": 1} stops a question.\n"
 		"Beside the commands there are: open NAME TARGET (a further target, for diff: `diff NAME` "
 		"compares TARGET with it, `diff A B` two of them, `.` is TARGET), close NAME, "
-		"keep NAME (TARGET as it is now), refresh (TARGET has changed), targets, commands.\n\n"
+		"keep NAME (TARGET as it is now), refresh [TARGET] (it has changed), targets, commands.\n\n"
 		"Example: coreanalyze serve core.1234",
 	.options = options,
 	.parse = parse,

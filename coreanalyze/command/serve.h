@@ -40,8 +40,8 @@ struct ca_error *ca_targets_open(struct ca_targets *targets, const char *name, c
 bool ca_targets_close(struct ca_targets *targets, const char *name);
 /* Gives the target as it is now, with all its objects, a name. */
 struct ca_error *ca_targets_keep(struct ca_targets *targets, const char *name);
-/* The target has changed: the next question opens it anew. */
-void ca_targets_refresh(struct ca_targets *targets);
+/* The target has changed: the next question opens it anew, or another one in its place. */
+void ca_targets_refresh(struct ca_targets *targets, const char *target);
 /* Calls back for each name. */
 void ca_targets_each(const struct ca_targets *targets,
 		     void (*each)(void *arg, const char *name, const struct ca_session *session),
@@ -61,6 +61,8 @@ const char *ca_question_parse(const char *line, size_t length, struct ca_questio
  * done: what was made on the way is then to be forgotten.
  */
 bool ca_question_answer(struct ca_targets *targets, const struct ca_question *question, FILE *out);
+/* The table of commands, as a document on stdout. */
+void ca_commands_print(void);
 /* An answer that is an error, as a line that free() releases. */
 char *ca_error_line(const json_t *id, const struct ca_error *err);
 

@@ -14,6 +14,7 @@ struct named {
 
 struct ca_targets {
 	const struct ca_request *request;
+	char *target;           /* serve's argument, or what took its place */
 	struct ca_session *own; /* of serve's argument; NULL: to be opened */
 	struct named *named;
 	size_t count, capacity;
@@ -24,6 +25,7 @@ struct ca_targets *ca_targets_make(const struct ca_request *request)
 	struct ca_targets *targets = ca_alloc(sizeof(*targets));
 
 	targets->request = request;
+	targets->target = ca_strdup(request->args[0]);
 	return targets;
 }
 
@@ -75,12 +77,12 @@ static struct ca_error *open_one(const struct ca_targets *targets, const char *t
 struct ca_error *ca_targets_find(struct ca_targets *targets, const char *name, unsigned threads,
 				 struct ca_session **out)
 {
-	bool own = strcmp(name, ".") == 0 || strcmp(name, targets->request->args[0]) == 0;
+	bool own = strcmp(name, ".") == 0 || strcmp(name, targets->target) == 0;
 	const struct named *named = find(targets, name);
 	struct ca_error *err = NULL;
 
 	if (own && !targets->own)
-		err = open_one(targets, targets->request->args[0], &targets->own);
+		err = open_one(targets, targets->target, &targets->own);
 	*out = own ? targets->own : named ? named->session : NULL;
 	if (err || !*out)
 		return err ? err
@@ -165,9 +167,14 @@ struct ca_error *ca_targets_keep(struct ca_targets *targets, const char *name)
 	return err;
 }
 
-void ca_targets_refresh(struct ca_targets *targets)
+void ca_targets_refresh(struct ca_targets *targets, const char *target)
 {
 	struct ca_session *session = targets->own;
+
+	if (target) {
+		free(targets->target);
+		targets->target = ca_strdup(target);
+	}
 
 	targets->own = NULL;
 	if (session)

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
+#include <regex.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -110,6 +111,52 @@ void ca_put_types(struct ca_writer *w, const struct ca_request *request,
 	ca_table_end(w, totals->count - shown);
 }
 
+/* ---- the command -------------------------------------------------------------- */
+
+enum { KEY_MATCH = 300 };
+
+struct own {
+	const char *match; /* NULL: all */
+	regex_t regex;
+};
+
+static const struct argp_option options[] = {
+	{"match", KEY_MATCH, "REGEX", 0, "only types whose name has a match of REGEX", 1},
+	{0},
+};
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+	struct own *own = ca_parsed_request(state)->own;
+	char why[128];
+	int failed;
+
+	if (key != KEY_MATCH)
+		return ARGP_ERR_UNKNOWN;
+	if (own->match)
+		regfree(&own->regex);
+	own->match = NULL;
+	failed = regcomp(&own->regex, arg, REG_EXTENDED | REG_NOSUB);
+	if (failed) {
+		regerror(failed, &own->regex, why, sizeof(why));
+		ca_bad_usage(state, "--match: '%s' is no regular expression: %s", arg, why);
+	}
+	own->match = arg;
+	return 0;
+}
+
+/* The totals stay those of all types. */
+static void keep_matches(const struct own *own, struct ca_type_totals *totals)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; own->match && i < totals->count; i++)
+		if (regexec(&own->regex, totals->rows[i].name, 0, NULL, 0) == 0)
+			totals->rows[kept++] = totals->rows[i];
+	if (own->match)
+		totals->count = kept;
+}
+
 static struct ca_error *show_types(struct ca_request *request, struct ca_session *session)
 {
 	struct ca_type_totals totals;
@@ -117,6 +164,7 @@ static struct ca_error *show_types(struct ca_request *request, struct ca_session
 
 	if (err)
 		return err;
+	keep_matches(request->own, &totals);
 
 	struct ca_writer *w = ca_open_writer(request);
 
@@ -129,8 +177,13 @@ static struct ca_error *show_types(struct ca_request *request, struct ca_session
 
 static struct ca_error *run_types(struct ca_request *request, enum ca_status *status)
 {
+	struct own *own = request->own;
+	struct ca_error *err = ca_show_objects(request, show_types);
+
 	(void)status;
-	return ca_show_objects(request, show_types);
+	if (own->match)
+		regfree(&own->regex);
+	return err;
 }
 
 const struct ca_command ca_command_types = {
@@ -143,5 +196,8 @@ const struct ca_command ca_command_types = {
 		"BYTES is what sys.getsizeof gives, OWNED what it leaves out.\n"
 		"Sort keys: count, bytes, owned, gc_tracked, type.\n\n"
 		"Example: coreanalyze types core.1234 --sort count --limit 10",
+	.options = options,
+	.parse = parse,
+	.own_bytes = sizeof(struct own),
 	.run = run_types,
 };

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Convenience functions, for scripts and breakpoint conditions."""
+from __future__ import annotations
+
+import gdb
+
+from . import api
+
+
+def _object(value) -> dict:
+    found, = api.ask("object", hex(api.address(value)), running=True)["objects"]
+    if "error" in found:
+        raise api.Error(f"coreanalyze: {found['address']}: {found['error']}")
+    return found
+
+
+class PyType(gdb.Function):
+    """$py_type (ADDRESS): the name of the type of the Python object there.
+
+Example: break _PyEval_Vector if $_streq ($py_type (func), "builtins.function")"""
+
+    def __init__(self) -> None:
+        super().__init__("py_type")
+
+    def invoke(self, value):
+        return _object(value)["type"]
+
+
+class PySize(gdb.Function):
+    """$py_size (ADDRESS): what the Python object there takes, in bytes: sys.getsizeof, and its own buffers.
+
+Example: print $py_size (self)"""
+
+    def __init__(self) -> None:
+        super().__init__("py_size")
+
+    def invoke(self, value):
+        found = _object(value)
+        return found["bytes"] + found["owned"]
+
+
+class PyCount(gdb.Function):
+    """$py_count (TYPE): how many objects of a type there are.
+
+Example: print $py_count ("app.Session")"""
+
+    def __init__(self) -> None:
+        super().__init__("py_count")
+
+    def invoke(self, name):
+        rows = api.ask("types", running=True)["types"]
+        wanted = name.string()
+        return next((row["count"] for row in rows if row["type"] == wanted), 0)
+
+
+def define() -> None:
+    PyType(), PySize(), PyCount()
