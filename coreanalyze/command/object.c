@@ -7,6 +7,33 @@
 
 #include "command.h"
 
+enum { KEY_BRIEF = 300 };
+
+struct own {
+	bool brief;
+};
+
+static const struct argp_option options[] = {
+	{"brief", KEY_BRIEF, NULL, 0, "only what the objects are: no references", 1},
+	{0},
+};
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+	struct own *own = ca_parsed_request(state)->own;
+
+	(void)arg;
+	if (key != KEY_BRIEF)
+		return ARGP_ERR_UNKNOWN;
+	own->brief = true;
+	return 0;
+}
+
+static bool is_brief(const struct ca_request *request)
+{
+	return ((const struct own *)request->own)->brief;
+}
+
 struct show {
 	struct ca_writer *w;
 	const struct ca_request *request;
@@ -70,7 +97,8 @@ static void put_object(struct show *show, ca_addr address)
 		(unsigned long long)ca_node_owned(objects, node),
 		immortal ? "immortal" : "reference count ", immortal ? "" : count,
 		tracked ? ", tracked by the collector" : ", not tracked by the collector");
-	ca_put_references(show->w, show->request, show->session->graph, show->reader, node);
+	if (!is_brief(show->request))
+		ca_put_references(show->w, show->request, show->session->graph, show->reader, node);
 	ca_object_end(show->w);
 	ca_arena_fini(&scratch);
 }
@@ -143,7 +171,10 @@ static struct ca_error *run_object(struct ca_request *request, enum ca_status *s
 	struct ca_error *err = check_addresses(request);
 
 	(void)status;
-	return err ? err : ca_show_graph(request, show_objects);
+	if (err)
+		return err;
+	return is_brief(request) ? ca_show_objects(request, show_objects)
+				 : ca_show_graph(request, show_objects);
 }
 
 const struct ca_command ca_command_object = {
@@ -157,5 +188,8 @@ const struct ca_command ca_command_object = {
 		"ADDR is what id() gives; - reads addresses from stdin, one a line. GC: one of "
 		"gc.get_referents().\n\n"
 		"Example: coreanalyze object core.1234 0x7f3a5c0d1e80",
+	.options = options,
+	.parse = parse,
+	.own_bytes = sizeof(struct own),
 	.run = run_object,
 };

@@ -107,6 +107,7 @@ struct ca_error *ca_graph_build(struct ca_context *ctx, struct ca_objects *objec
 	struct ca_builder builder = {.ctx = ctx, .objects = objects, .graph = graph};
 	struct ca_error *err;
 
+	graph->labels = ca_label_cache_make();
 	graph->objects = objects;
 	graph->object_count = objects->count;
 	graph->first = ca_alloc((objects->count + 2ull) * sizeof(*graph->first));

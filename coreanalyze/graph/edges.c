@@ -49,6 +49,7 @@ void ca_graph_free(struct ca_graph *graph)
 {
 	if (!graph)
 		return;
+	ca_label_cache_free(graph->labels);
 	free(graph->roots);
 	free(graph->first);
 	free(graph->edges);

@@ -79,6 +79,7 @@ struct ca_graph {
 	uint64_t *reverse_first; /* [node_count + 1] */
 	ca_node *from;           /* [edge_count] */
 	struct ca_audit audit;   /* what the roots of kind static and C came from */
+	struct ca_label_cache *labels;
 	void *edges;             /* allocation that `to` is in */
 	void *edge_flags;        /* and `flags` */
 };

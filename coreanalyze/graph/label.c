@@ -4,7 +4,24 @@
  * is kept: the source is traversed again, in the order in which its edges were
  * made.
  */
+#include <stdlib.h>
+
 #include "private.h"
+
+/* Where a traversal has an edge: in which of the visitor's calls, and at which reference. */
+struct place {
+	uint32_t call;
+	uint64_t i;
+};
+#define TYPE_CALL UINT32_MAX /* the reference to the type, after all calls */
+
+/* Places in large objects: who asks for one edge often asks for another. */
+enum { LARGE = 256 };
+struct ca_label_cache {
+	struct ca_map places; /* node -> index in items */
+	struct place **items;
+	size_t count, capacity;
+};
 
 /* Follows a source's edges as build did. First member: callbacks get it back from the visitor. */
 struct teller {
@@ -16,10 +33,12 @@ struct teller {
 	struct ca_arena *arena;
 	bool redact;
 	struct ca_edges edges;
-	uint64_t index;  /* of the next edge */
+	uint64_t index;  /* of the next edge; of the next to be told */
 	uint64_t wanted; /* index of the only one to be told, or UINT64_MAX */
 	ca_node only;    /* the target of those to be told, or 0 */
-	void (*call)(void *arg, uint64_t index, const char *label);
+	struct place *places; /* of each edge, where only some are told */
+	uint32_t call;
+	void (*call_back)(void *arg, uint64_t index, const char *label);
 	void *arg;
 };
 
@@ -187,16 +206,6 @@ static const char *label_of(struct teller *t, const struct ca_refs *refs, uint64
 	return "(memory of its own)";
 }
 
-static void tell_edge(struct teller *t, const struct ca_refs *refs, uint64_t i)
-{
-	uint64_t index = t->index++;
-
-	if (index >= t->edges.count || (t->only && t->edges.nodes[index] != t->only))
-		return;
-	if (t->wanted == UINT64_MAX || t->wanted == index)
-		t->call(t->arg, index, refs ? label_of(t, refs, i) : ".__class__");
-}
-
 /* A root's edges are strong. */
 static bool are_edges(const struct teller *t, const struct ca_refs *refs)
 {
@@ -204,10 +213,11 @@ static bool are_edges(const struct teller *t, const struct ca_refs *refs)
 	       (t->object || refs->held == CA_HELD_GC || refs->held == CA_HELD_HIDDEN);
 }
 
-static void tell_refs(struct ca_visitor *v, const struct ca_refs *refs)
+/* Calls for each of the references that is an edge. */
+static void each_edge(struct teller *t, const struct ca_refs *refs,
+		      void (*call)(struct teller *, const struct ca_refs *, uint64_t))
 {
 	enum { BATCH = 64 };
-	struct teller *t = (struct teller *)v;
 	uint64_t tags = refs->held == CA_HELD_GUESS ? (uint64_t)t->reader->layout->c.stackref_tags : 0;
 	ca_node nodes[BATCH];
 
@@ -217,12 +227,12 @@ static void tell_refs(struct ca_visitor *v, const struct ca_refs *refs)
 		ca_objects_find_all(t->graph->objects, refs->data + i * refs->stride, refs->stride,
 				    count, tags, nodes);
 		for (size_t n = 0; n < count; n++)
-			if (nodes[n])
-				tell_edge(t, refs, i + n);
+			if (nodes[n] && t->index < t->edges.count)
+				call(t, refs, i + n);
 	}
 }
 
-static void tell_buffer(struct ca_visitor *v, ca_addr start, uint64_t bytes, enum ca_buffer how)
+static void no_buffer(struct ca_visitor *v, ca_addr start, uint64_t bytes, enum ca_buffer how)
 {
 	(void)v;
 	(void)start;
@@ -230,36 +240,151 @@ static void tell_buffer(struct ca_visitor *v, ca_addr start, uint64_t bytes, enu
 	(void)how;
 }
 
-static void tell_object(struct teller *t, ca_node from)
+/* Of roots only a frame has names for what it holds. */
+static void traverse(struct teller *t, ca_node from,
+		     void (*refs)(struct ca_visitor *, const struct ca_refs *))
 {
-	struct ca_object object;
-
-	if (!ca_object_read(t->reader, ca_objects_address(t->graph->objects, from), &object))
-		return;
-	t->object = &object;
-	ca_object_traverse(t->reader, &object, &t->visitor);
-	tell_edge(t, NULL, 0); /* the last one, where an object holds its type */
+	t->visitor = (struct ca_visitor){refs, no_buffer};
+	t->index = t->call = 0;
+	if (t->object) {
+		ca_object_traverse(t->reader, t->object, &t->visitor);
+	} else if (ca_graph_root(t->graph, from)->kind == CA_ROOT_FRAME &&
+		   ca_has(t->reader->layout->iframe.previous)) {
+		t->frame = ca_graph_root(t->graph, from)->address;
+		ca_iframe_traverse(t->reader, t->frame, &t->visitor);
+	}
 }
 
-/* Of roots only a frame has names for what it holds. */
-static void tell_root(struct teller *t, const struct ca_root *root)
+/* ---- all edges of a source --------------------------------------------------- */
+
+static void tell_edge(struct teller *t, const struct ca_refs *refs, uint64_t i)
 {
-	if (root->kind != CA_ROOT_FRAME || !ca_has(t->reader->layout->iframe.previous))
-		return;
-	t->frame = root->address;
-	ca_iframe_traverse(t->reader, root->address, &t->visitor);
+	t->call_back(t->arg, t->index, label_of(t, refs, i));
+	t->index++;
+}
+
+static void tell_refs(struct ca_visitor *v, const struct ca_refs *refs)
+{
+	each_edge((struct teller *)v, refs, tell_edge);
+}
+
+static void tell_all(struct teller *t, ca_node from)
+{
+	traverse(t, from, tell_refs);
+	if (t->object && t->index < t->edges.count)
+		t->call_back(t->arg, t->index, ".__class__");
+}
+
+/* ---- some of them -------------------------------------------------------------- */
+
+static void place_edge(struct teller *t, const struct ca_refs *refs, uint64_t i)
+{
+	(void)refs;
+	t->places[t->index++] = (struct place){t->call, i};
+}
+
+static void place_refs(struct ca_visitor *v, const struct ca_refs *refs)
+{
+	struct teller *t = (struct teller *)v;
+
+	each_edge(t, refs, place_edge);
+	t->call++;
+}
+
+static struct place *find_places(struct teller *t, ca_node from)
+{
+	t->places = ca_alloc((t->edges.count + 1) * sizeof(*t->places));
+	traverse(t, from, place_refs);
+	while (t->index < t->edges.count) /* the last one, where an object holds its type */
+		t->places[t->index++] = (struct place){TYPE_CALL, 0};
+	return t->places;
+}
+
+/* Goes on to the next edge that is to be told. */
+static void find_wanted(struct teller *t)
+{
+	if (t->wanted != UINT64_MAX)
+		t->index = t->index <= t->wanted ? t->wanted : t->edges.count;
+	while (t->only && t->index < t->edges.count && t->edges.nodes[t->index] != t->only)
+		t->index++;
+	if (t->index > t->edges.count)
+		t->index = t->edges.count;
+}
+
+static void tell_placed(struct ca_visitor *v, const struct ca_refs *refs)
+{
+	struct teller *t = (struct teller *)v;
+
+	for (find_wanted(t); t->index < t->edges.count && t->places[t->index].call == t->call;
+	     find_wanted(t)) {
+		uint64_t index = t->index++;
+
+		t->call_back(t->arg, index, label_of(t, refs, t->places[index].i));
+	}
+	t->call++;
+}
+
+static void tell_some(struct teller *t, ca_node from)
+{
+	traverse(t, from, tell_placed);
+	for (find_wanted(t); t->object && t->index < t->edges.count; find_wanted(t))
+		t->call_back(t->arg, t->index++, ".__class__");
+}
+
+static void cache_places(struct teller *t, ca_node from)
+{
+	struct ca_label_cache *cache = t->graph->labels;
+	bool fresh;
+	uint64_t *index = ca_map_add(&cache->places, from, &fresh);
+
+	if (fresh) {
+		*index = cache->count;
+		cache->items = ca_grow(cache->items, &cache->capacity, cache->count + 1,
+				       sizeof(*cache->items));
+		cache->items[cache->count++] = find_places(t, from);
+	}
+	t->places = cache->items[*index];
 }
 
 static void tell(struct teller *t, ca_node from)
 {
-	t->visitor = (struct ca_visitor){tell_refs, tell_buffer};
+	bool all = !t->only && t->wanted == UINT64_MAX;
+	struct ca_object object;
+
 	t->edges = ca_graph_out(t->graph, from);
 	if (!t->graph->objects || !from)
 		return;
-	if (ca_node_is_root(t->graph, from))
-		tell_root(t, ca_graph_root(t->graph, from));
-	else
-		tell_object(t, from);
+	if (!ca_node_is_root(t->graph, from)) {
+		if (!ca_object_read(t->reader, ca_objects_address(t->graph->objects, from), &object))
+			return;
+		t->object = &object;
+	}
+	if (all) {
+		tell_all(t, from);
+	} else if (t->edges.count > LARGE) {
+		cache_places(t, from);
+		tell_some(t, from);
+	} else {
+		find_places(t, from);
+		tell_some(t, from);
+		free(t->places);
+	}
+}
+
+struct ca_label_cache *ca_label_cache_make(void)
+{
+	return ca_alloc(sizeof(struct ca_label_cache));
+}
+
+void ca_label_cache_free(struct ca_label_cache *cache)
+{
+	if (!cache)
+		return;
+	for (size_t i = 0; i < cache->count; i++)
+		free(cache->items[i]);
+	free(cache->items);
+	ca_map_fini(&cache->places);
+	free(cache);
 }
 
 void ca_edge_each(const struct ca_graph *graph, struct ca_reader *reader, ca_node from, ca_node only,
@@ -267,7 +392,7 @@ void ca_edge_each(const struct ca_graph *graph, struct ca_reader *reader, ca_nod
 		  void (*call)(void *arg, uint64_t index, const char *label), void *arg)
 {
 	struct teller t = {.graph = graph, .reader = reader, .redact = redact, .arena = arena,
-			   .only = only, .wanted = UINT64_MAX, .call = call, .arg = arg};
+			   .only = only, .wanted = UINT64_MAX, .call_back = call, .arg = arg};
 
 	tell(&t, from);
 }
@@ -283,7 +408,7 @@ const char *ca_edge_label(const struct ca_graph *graph, struct ca_reader *reader
 {
 	const char *label = "";
 	struct teller t = {.graph = graph, .reader = reader, .redact = redact, .arena = arena,
-			   .wanted = index, .call = keep_label, .arg = &label};
+			   .wanted = index, .call_back = keep_label, .arg = &label};
 
 	tell(&t, from);
 	return label;

@@ -91,6 +91,9 @@ bool ca_graph_take_missing(struct ca_builder *builder, ca_node node, bool of_sta
 /* reach.c: roots for what no root leads to, at most so many */
 enum { CA_REACH_ROOTS = 3 };
 void ca_graph_reach(struct ca_builder *builder);
+/* label.c: what is remembered between labels */
+struct ca_label_cache *ca_label_cache_make(void);
+void ca_label_cache_free(struct ca_label_cache *cache);
 /* reverse.c: reverse_first and from, out of first and to. ctx: NULL for one thread. */
 void ca_graph_reverse(struct ca_context *ctx, struct ca_graph *graph);
 

@@ -126,7 +126,7 @@ def addresses(core: str, type_name: str) -> list[str]:
     spans = [(int(m["start"], 16), int(m["end"], 16)) for m in document["mappings"]
              if m["dumped"]]
     asked = [hex(w) for w in words if any(a <= w < b for a, b in spans)]
-    answer = tool.ask("object", core, "-", stdin="\n".join(asked))
+    answer = tool.ask("object", core, "-", "--brief", stdin="\n".join(asked))
     return [o["address"] for o in answer["objects"] if o.get("type") == type_name]
 
 

@@ -31,7 +31,7 @@ def test_types(case):
 
 @everything
 def test_objects(case):
-    document = tool.ask("object", case.core, "-", "--limit", "0",
+    document = tool.ask("object", case.core, "-", "--brief",
                         stdin=compare.addresses_of(case.truth))
     check(compare.compare_objects(case.truth, document["objects"]))
 
@@ -39,7 +39,7 @@ def test_objects(case):
 @everything
 def test_no_object_inside_of_objects(case):
     addresses = "".join(a + "\n" for a in compare.strangers(case.truth))
-    document = tool.ask("object", case.core, "-", "--limit", "0", stdin=addresses)
+    document = tool.ask("object", case.core, "-", "--brief", stdin=addresses)
     check(compare.compare_strangers(document["objects"]))
 
 

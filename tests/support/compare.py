@@ -309,9 +309,9 @@ def addresses_of(truth: Truth) -> str:
 def compare(core: str, truth: Truth, *options: str) -> dict[str, Differences]:
     """Everything about one core: what was compared -> what differs."""
     types = tool.ask("types", core, "--limit", "0", *options)
-    objects = tool.ask("object", core, "-", "--limit", "0", *options,
+    objects = tool.ask("object", core, "-", "--brief", *options,
                        stdin=addresses_of(truth))
-    others = tool.ask("object", core, "-", "--limit", "0", *options,
+    others = tool.ask("object", core, "-", "--brief", *options,
                       stdin="".join(a + "\n" for a in strangers(truth)))
     return {
         "info": compare_info(truth, tool.ask("info", core, *options)),

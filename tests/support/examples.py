@@ -138,7 +138,7 @@ def address_of(core: str, type_name: str) -> str:
         if "w" not in mapping["flags"] or mapping["path"] or end - start > 1 << 24:
             continue
         places = "".join("0x%x\n" % a for a in range(start, end, 16))
-        for row in tool.ask("object", core, "-", stdin=places)["objects"]:
+        for row in tool.ask("object", core, "-", "--brief", stdin=places)["objects"]:
             if row.get("type") == type_name:
                 return row["address"]
     raise AssertionError(f"{core}: no {type_name} found")
