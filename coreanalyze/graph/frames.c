@@ -101,7 +101,7 @@ static void fill_refs(struct ca_visitor *v, const struct ca_refs *refs)
 	struct frame_visit *visit = (struct frame_visit *)v;
 	struct ca_builder *builder = visit->builder;
 
-	if (refs->held != CA_HELD_GUESS || refs->via != CA_VIA_STACK)
+	if (refs->held != CA_HELD_UNSURE)
 		return;
 	for (uint64_t i = 0; i < refs->count; i++) {
 		ca_node node = ca_objects_find(builder->objects,

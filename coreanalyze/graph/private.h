@@ -57,8 +57,7 @@ static inline void ca_set_bit(uint64_t *bits, ca_node node)
 /* A stack of unknown depth makes no edges: frames.c fills by it. */
 static inline bool ca_refs_are_edges(const struct ca_refs *refs)
 {
-	return refs->held != CA_HELD_WEAK &&
-	       !(refs->held == CA_HELD_GUESS && refs->via == CA_VIA_STACK);
+	return refs->held != CA_HELD_WEAK && refs->held != CA_HELD_UNSURE;
 }
 
 /* traverse.c: fills spans and the counts of graph->first */

@@ -45,6 +45,7 @@ static uint8_t flags_of(const struct tracer *tracer, enum ca_held held)
 		return CA_EDGE_STRONG;
 	case CA_HELD_VISITED:
 		return CA_EDGE_GC;
+	case CA_HELD_UNSURE:
 	case CA_HELD_WEAK:
 		break;
 	}

@@ -121,7 +121,7 @@ static void visit_executors(struct ca_reader *reader, ca_addr executors, struct 
 	if (!head)
 		return;
 	v->buffer(v, executors, 8 + 8ull * ca_load_u32(head + 4), CA_BUFFER_OWNED);
-	ca_visit_array(reader, v, executors + 8, ca_load_u32(head));
+	ca_visit_array(reader, v, executors + 8, ca_load_u32(head), CA_HELD_HIDDEN);
 }
 
 /* 3.12+: attributes that were asked for (Include/cpython/code.h: _PyCoCached). */
@@ -131,7 +131,36 @@ static void visit_cached(struct ca_reader *reader, ca_addr cached, struct ca_vis
 
 	ca_visit_buffer(v, cached, 1, bytes, CA_BUFFER_OWNED);
 	if (cached)
-		ca_visit_guesses(reader, v, cached, bytes);
+		ca_visit_array(reader, v, cached, bytes / 8, CA_HELD_HIDDEN);
+}
+
+/* Code is not the collector's: no tp_traverse tells of what it has. */
+static void visit_members(const struct ca_layout *layout, const struct ca_object *object,
+			  struct ca_visitor *v)
+{
+	const struct {
+		int32_t at;
+		const char *name;
+	} members[] = {
+		{layout->code.co_code, "co_code"},
+		{layout->code.co_consts, "co_consts"},
+		{layout->code.co_names, "co_names"},
+		{layout->code.co_varnames, "co_varnames"},
+		{layout->code.co_freevars, "co_freevars"},
+		{layout->code.co_cellvars, "co_cellvars"},
+		{layout->code.co_localsplusnames, "co_localsplusnames"},
+		{layout->code.co_localspluskinds, "co_localspluskinds"},
+		{layout->code.co_exceptiontable, "co_exceptiontable"},
+		{layout->code.co_filename, "co_filename"},
+		{layout->code.co_name, "co_name"},
+		{layout->code.co_qualname, "co_qualname"},
+		{layout->code.co_lnotab, "co_linetable"},
+		{layout->code._co_code, "co_code"},
+	};
+
+	for (size_t i = 0; i < CA_COUNT(members); i++)
+		ca_visit_own(object, members[i].at, 1, CA_HELD_HIDDEN, members[i].name, v);
+	ca_visit_own(object, layout->code.co_zombieframe, 1, CA_HELD_WEAK, NULL, v);
 }
 
 void ca_code_traverse(struct ca_reader *reader, const struct ca_object *object,
@@ -139,10 +168,8 @@ void ca_code_traverse(struct ca_reader *reader, const struct ca_object *object,
 {
 	const struct ca_layout *layout = reader->layout;
 	uint64_t units = (uint64_t)ca_ob_size(reader, object);
-	uint64_t end = ca_has(layout->code.co_code_adaptive) ? (uint64_t)layout->code.co_code_adaptive
-							      : object->type->basicsize;
 
-	ca_visit_words(object, v, layout->object.size, end);
+	visit_members(layout, object, v);
 	visit_extra(reader, ca_word(object, layout->code.co_extra), v);
 	ca_visit_buffer(v, ca_word(object, layout->code.co_cell2arg),
 			tuple_length(reader, object->address, layout->code.co_cellvars), 8,

@@ -11,6 +11,19 @@ bool ca_list_shape(struct ca_reader *reader, const struct ca_object *object, str
 	return size <= allocated || allocated == -1; /* -1: list.sort() is at work */
 }
 
+static void visit_items(struct ca_reader *reader, struct ca_visitor *v, ca_addr items, uint64_t count)
+{
+	uint64_t run;
+	const uint8_t *data = ca_image_run(reader->image, items, &run);
+
+	if (data)
+		v->refs(v, &(struct ca_refs){.data = data,
+					     .count = count < run / 8 ? count : run / 8,
+					     .stride = 8,
+					     .held = CA_HELD_GC,
+					     .via = CA_VIA_INDEX});
+}
+
 void ca_list_traverse(struct ca_reader *reader, const struct ca_object *object,
 		      struct ca_visitor *v)
 {
@@ -23,7 +36,7 @@ void ca_list_traverse(struct ca_reader *reader, const struct ca_object *object,
 		return;
 	v->buffer(v, items, (uint64_t)allocated * 8, CA_BUFFER_COUNTED);
 	if (size > 0 && size <= allocated)
-		ca_visit_array(reader, v, items, (uint64_t)size);
+		visit_items(reader, v, items, (uint64_t)size);
 }
 
 bool ca_tuple_shape(struct ca_reader *reader, const struct ca_object *object,
@@ -44,8 +57,18 @@ void ca_tuple_traverse(struct ca_reader *reader, const struct ca_object *object,
 		       struct ca_visitor *v)
 {
 	int32_t at = reader->layout->tuple.ob_item;
+	const struct ca_type *type = object->type;
 	uint64_t count = (uint64_t)ca_ob_size(reader, object);
 	uint64_t room = ca_room(object, at) / 8;
+
+	if (count < type->real_items) {
+		count = type->real_items;
+	} else if (type->dictoffset >= -1 && type->basicsize > type->kind_end && count < room) {
+		/* slots of a class lie behind the items (3.15) */
+		uint64_t slots = (type->basicsize - type->kind_end) / 8;
+
+		ca_visit_own(object, at + (int32_t)(count * 8), slots, CA_HELD_GC, NULL, v);
+	}
 
 	v->refs(v, &(struct ca_refs){.data = object->at + at,
 				     .count = count < room ? count : room,
@@ -72,10 +95,9 @@ void ca_set_traverse(struct ca_reader *reader, const struct ca_object *object, s
 		return;
 	if (slots > run / 16)
 		slots = run / 16;
-	/* {key, hash}: a removed entry keeps a dummy key with hash -1 (Objects/setobject.c). */
-	for (uint64_t i = 0; i < slots; i++)
-		if (ca_load_u64(entries + i * 16) && ca_load_u64(entries + i * 16 + 8) != UINT64_MAX)
-			ca_visit_word(v, entries + i * 16);
+	/* {key, hash}; a removed entry has a dummy key that is no object (Objects/setobject.c) */
+	v->refs(v, &(struct ca_refs){.data = entries, .count = slots, .stride = 16,
+				     .held = CA_HELD_GC, .via = CA_VIA_MEMBER});
 }
 
 /* Modules/_collectionsmodule.c: a block is {left, data[BLOCKLEN], right}. */
@@ -100,7 +122,9 @@ void ca_deque_traverse(struct ca_reader *reader, const struct ca_object *object,
 		if (!at)
 			return;
 		v->buffer(v, block, BLOCK_BYTES, CA_BUFFER_COUNTED);
-		ca_visit_pointers(v, at + 8 + index * 8, count, CA_HELD_GC);
+		v->refs(v, &(struct ca_refs){.data = at + 8 + index * 8, .count = count,
+					     .stride = 8, .held = CA_HELD_GC, .via = CA_VIA_INDEX,
+					     .first = (uint64_t)ca_ob_size(reader, object) - left});
 		left -= count;
 		index = 0;
 		block = ca_load_u64(at + 8 + BLOCKLEN * 8);

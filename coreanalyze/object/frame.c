@@ -62,7 +62,7 @@ static void visit_tagged(const struct slots *slots, uint64_t tags, struct ca_vis
 
 		if (!pointer || (word & tags) == TAG_INT)
 			continue;
-		if (!owned && slots->held != CA_HELD_GUESS)
+		if (!owned && slots->held != CA_HELD_UNSURE)
 			refs.held = slots->held == CA_HELD_GC ? CA_HELD_VISITED : CA_HELD_WEAK;
 		v->refs(v, &refs);
 	}
@@ -190,7 +190,7 @@ static void visit_frame_slots(struct ca_reader *reader, ca_addr frame, ca_addr c
 	visit_locals(reader, data, locals, &names, 1,
 		     known || held == CA_HELD_HIDDEN ? held : CA_HELD_HIDDEN, v);
 	visit_stack(reader, data + locals * 8, known ? used - locals : stack,
-		    known ? held : CA_HELD_GUESS, v);
+		    known ? held : CA_HELD_UNSURE, v);
 }
 
 void ca_visit_iframe(struct ca_reader *reader, ca_addr frame, enum ca_held held,
@@ -254,13 +254,13 @@ static void visit_object_slots(struct ca_reader *reader, const struct ca_object 
 		ca_addr top = ca_word(object, layout->frame.f_stacktop);
 
 		known = top >= stack;
-		used = known ? (top - stack) / 8 : most;
+		used = known ? (top - stack) / 8 : ca_byte(object, layout->frame.f_executing) ? most : 0;
 	}
 	visit_locals(reader, object->at + layout->frame.f_localsplus, locals, names,
 		     CA_COUNT(names), CA_HELD_GC, v);
 	if (used <= room - locals)
 		visit_stack(reader, object->at + layout->frame.f_localsplus + locals * 8, used,
-			    known ? CA_HELD_GC : CA_HELD_GUESS, v);
+			    known ? CA_HELD_GC : CA_HELD_UNSURE, v);
 }
 
 /* ---- frame objects of all releases --------------------------------------------- */

@@ -24,6 +24,7 @@ struct ca_kind {
 	 * minor differ: a type of another size is not taken for it.
 	 */
 	uint16_t size_at;
+	bool whole;         /* the traversal tells of all words up to the kind's basicsize */
 };
 
 extern const struct ca_kind ca_kind_plain;
@@ -69,10 +70,39 @@ CA_KIND_FUNCTIONS(deque);
 /* dict.c */
 CA_KIND_FUNCTIONS(dict);
 CA_KIND_FUNCTIONS(odict);
+/* Up to 3.10: the function that looks any key up; 0: nobody needed it (dict.c). */
+ca_addr ca_find_lookdict(const struct ca_runtime *rt);
 /* code.c */
 CA_KIND_FUNCTIONS(code);
 bool ca_frame_shape(struct ca_reader *, const struct ca_object *, struct ca_shape *);
 CA_KIND_FUNCTIONS(gen);
+/* parts.c: of a type whose bases are walked from the type itself up */
+struct ca_part_maker;
+struct ca_part_maker *ca_parts_begin(const struct ca_layout *layout, uint32_t basicsize);
+/* What a base adds: words [from, to). name: its tp_name, NULL unreadable. */
+struct ca_part_base {
+	const char *name;
+	uint32_t from, to;
+	bool gc;              /* its tp_traverse is its own */
+	bool python;          /* made by a class statement */
+	bool items;           /* the base above it has items of its own number */
+	const uint8_t *slots; /* names of its slots, which are the first words */
+	uint32_t slot_count;
+};
+void ca_parts_add(struct ca_part_maker *maker, const struct ca_part_base *base);
+/* Leaves out what lies below `from`. */
+void ca_parts_end(struct ca_part_maker *maker, uint32_t from, struct ca_type *type,
+		  int64_t weaklistoffset);
+/* Does the tp_traverse of a type of C that is made at run time visit the type? */
+bool ca_visits_type(const struct ca_layout *layout, const char *tp_name, bool is_tuple);
+/* What tp_traverse of some types passes by in some releases (layout.c.traverse_gaps). */
+enum ca_gap {
+	CA_GAP_IO = 1,           /* buffers of BytesIO and StringIO, both halves of BufferedRWPair */
+	CA_GAP_PICKLE_MEMO = 2,  /* the memo of Pickler and Unpickler */
+	CA_GAP_BEFORE_39 = 4,    /* _json.Scanner's memo, the type of a struct sequence */
+	CA_GAP_METHODCALLER = 8, /* the name of operator.methodcaller */
+	CA_GAP_TYPEVAR = 16,     /* the names of type variables */
+};
 /* frame.c */
 CA_KIND_TRAVERSE(frame);
 /* An interpreter's frame inside of an object; held: CA_HELD_GC when the object's tp_traverse sees to it. */
@@ -83,10 +113,14 @@ void ca_visit_iframe_code(struct ca_reader *reader, ca_addr frame, struct ca_vis
 CA_KIND_FUNCTIONS(type);
 void ca_visit_type(struct ca_reader *reader, const struct ca_object *object, struct ca_visitor *v,
 		   enum ca_buffer keys);
+/* A static type's state in an interpreter (3.12+), or 0. bytes: the type's. */
+ca_addr ca_static_type_state(const struct ca_reader *reader, const struct ca_interp *interp,
+			     const uint8_t *bytes, ca_addr type);
 /* ctypes.c */
 CA_KIND_FUNCTIONS(ctype);
 CA_KIND_TRAVERSE(stgdict);
 CA_KIND_TRAVERSE(cdata);
+CA_KIND_FUNCTIONS(pointer_type);
 /* stdlib.c */
 CA_KIND_TRAVERSE(bytesio);
 CA_KIND_TRAVERSE(stringio);
@@ -106,6 +140,12 @@ CA_KIND_TRAVERSE(product);
 CA_KIND_TRAVERSE(simplequeue);
 CA_KIND_TRAVERSE(zoneinfo);
 CA_KIND_TRAVERSE(st);
+CA_KIND_TRAVERSE(tee);
+/* functools.c, sqlite.c */
+CA_KIND_TRAVERSE(lru);
+CA_KIND_TRAVERSE(capsule);
+CA_KIND_TRAVERSE(sqlite);
+CA_KIND_TRAVERSE(sqlite_cache);
 
 /* Helpers of the kinds. */
 
@@ -130,9 +170,11 @@ static inline void ca_visit_own(const struct ca_object *object, int32_t offset, 
 					     .name = name});
 }
 /* A pointer array in the target: its readable part is visited. */
-void ca_visit_array(struct ca_reader *reader, struct ca_visitor *v, ca_addr array, uint64_t count);
-/* Words from offset `from` to `to` of the object, where readable: guesses. */
-void ca_visit_words(const struct ca_object *object, struct ca_visitor *v, uint64_t from, uint64_t to);
+void ca_visit_array(struct ca_reader *reader, struct ca_visitor *v, ca_addr array, uint64_t count,
+		    enum ca_held held);
+/* Words from offset `from` to `to` of the object, where readable. */
+void ca_visit_words(const struct ca_object *object, struct ca_visitor *v, uint64_t from, uint64_t to,
+		    enum ca_held held);
 static inline uint8_t ca_byte(const struct ca_object *object, int32_t offset)
 {
 	return offset >= 0 && (uint64_t)offset < object->readable ? object->at[offset] : 0;
@@ -165,7 +207,12 @@ static inline uint64_t ca_room(const struct ca_object *object, int32_t offset)
 /* basicsize + count * itemsize; false when it overflows what any object has. */
 bool ca_var_extent(const struct ca_object *object, uint64_t count, uint64_t *extent);
 uint64_t ca_values_prefix(const struct ca_reader *reader, ca_addr values);
-/* What a keys table is to the dict or type that points at it, and its entries. */
-void ca_visit_keys(struct ca_reader *reader, struct ca_visitor *v, const struct ca_keys *keys);
+/* The keys of a table, and the values that lie beside them. */
+void ca_visit_keys(struct ca_reader *reader, struct ca_visitor *v, const struct ca_keys *keys,
+		   enum ca_held held);
+void ca_visit_entries(struct ca_reader *reader, struct ca_visitor *v, const struct ca_keys *keys);
+/* Values that lie apart from the keys of a shared table. */
+void ca_visit_split(struct ca_reader *reader, struct ca_visitor *v, const struct ca_keys *keys,
+		    ca_addr values, uint64_t count, enum ca_held held, enum ca_via via);
 
 #endif

@@ -2,60 +2,69 @@
 /* The table of kinds, and what is common to all objects. */
 #include "kind.h"
 
-const struct ca_kind ca_kind_plain = {NULL, NULL, 0, ca_plain_shape, ca_plain_traverse, 0, 0};
+const struct ca_kind ca_kind_plain = {NULL, NULL, 0, ca_plain_shape, ca_plain_traverse, 0, 0, false};
 
 #define SIZE_OF(structure) offsetof(struct ca_layout, structure.size) + 1
 
 /* Kinds told by tp_name come first: OrderedDict is also a dict. */
 static const struct ca_kind kinds[] = {
-	{"float", NULL, 0, ca_plain_shape, ca_leaf_traverse, 0, 0},
-	{"complex", NULL, 0, ca_plain_shape, ca_leaf_traverse, 0, 0},
-	{"bytearray", NULL, 0, ca_bytearray_shape, ca_bytearray_traverse, 0, 0},
-	{"set", NULL, 0, ca_plain_shape, ca_set_traverse, 0, 0},
-	{"frozenset", NULL, 0, ca_plain_shape, ca_set_traverse, 0, 0},
-	{"frozendict", NULL, 0, ca_plain_shape, ca_dict_traverse, 0, 0},
-	{"collections.OrderedDict", NULL, 0, ca_plain_shape, ca_odict_traverse, 0, 0},
-	{"collections.deque", NULL, 0, ca_plain_shape, ca_deque_traverse, 0, 0},
-	{"datetime.time", NULL, 0, ca_datetime_shape, ca_datetime_traverse, 8, 0},
-	{"datetime.datetime", NULL, 0, ca_datetime_shape, ca_datetime_traverse, 8, 0},
-	{"code", NULL, 0, ca_code_shape, ca_code_traverse, 0, 0},
-	{"frame", NULL, 0, ca_frame_shape, ca_frame_traverse, 0, 0},
-	{"module", NULL, 0, ca_plain_shape, ca_module_traverse, 0, 0},
-	{"EncodingMap", NULL, 0, ca_encoding_map_shape, ca_leaf_traverse, 0, 0},
-	{"_io.BytesIO", NULL, 0, ca_plain_shape, ca_bytesio_traverse, 0, 0},
-	{"_io.StringIO", NULL, 0, ca_plain_shape, ca_stringio_traverse, 0, 0},
-	{"_io.FileIO", NULL, 0, ca_plain_shape, ca_fileio_traverse, 0, 0},
-	{"_io.BufferedReader", NULL, 0, ca_plain_shape, ca_buffered_traverse, 0, 0},
-	{"_io.BufferedWriter", NULL, 0, ca_plain_shape, ca_buffered_traverse, 0, 0},
-	{"_io.BufferedRandom", NULL, 0, ca_plain_shape, ca_buffered_traverse, 0, 0},
-	{"array.array", NULL, 0, ca_plain_shape, ca_array_traverse, 0, 0},
-	{"_struct.Struct", "Struct", 0, ca_plain_shape, ca_struct_traverse, 0, 0},
-	{"decimal.Decimal", NULL, 0, ca_plain_shape, ca_decimal_traverse, 0, 0},
-	{"_pickle.Pickler", NULL, 0, ca_plain_shape, ca_pickler_traverse, 0, SIZE_OF(pickler)},
-	{"_pickle.Unpickler", NULL, 0, ca_plain_shape, ca_unpickler_traverse, 0, SIZE_OF(unpickler)},
-	{"_pickle.Pdata", NULL, 0, ca_pdata_shape, ca_pdata_traverse, 0, 0},
-	{"xml.etree.ElementTree.Element", NULL, 0, ca_plain_shape, ca_element_traverse, 0, 0},
-	{"pyexpat.xmlparser", NULL, 0, ca_plain_shape, ca_xmlparser_traverse, 0, 0},
-	{"itertools.combinations", NULL, 0, ca_plain_shape, ca_combinations_traverse, 0, 0},
-	{"itertools.combinations_with_replacement", NULL, 0, ca_plain_shape, ca_combinations_traverse, 0, 0},
-	{"itertools.permutations", NULL, 0, ca_plain_shape, ca_permutations_traverse, 0, 0},
-	{"itertools.product", NULL, 0, ca_plain_shape, ca_product_traverse, 0, 0},
-	{"_queue.SimpleQueue", NULL, 0, ca_plain_shape, ca_simplequeue_traverse, 0, 0},
-	{"zoneinfo.ZoneInfo", NULL, 0, ca_plain_shape, ca_zoneinfo_traverse, 0, 0},
-	{"parser.st", NULL, 0, ca_plain_shape, ca_st_traverse, 0, 0},
-	{"StgDict", NULL, 0, ca_plain_shape, ca_stgdict_traverse, 0, 0},
-	{"_ctypes.CType_Type", NULL, 0, ca_ctype_shape, ca_ctype_traverse, 0, 0},
-	{"_ctypes._CData", NULL, 0, ca_plain_shape, ca_cdata_traverse, 0, 0},
-	{"generator", NULL, 0, ca_gen_shape, ca_gen_traverse, 0, 0},
-	{"coroutine", NULL, 0, ca_gen_shape, ca_gen_traverse, 0, 0},
-	{"async_generator", NULL, 0, ca_gen_shape, ca_gen_traverse, 0, 0},
-	{NULL, NULL, CA_TPFLAGS_LONG_SUBCLASS, ca_long_shape, ca_leaf_traverse, 0, 0},
-	{NULL, NULL, CA_TPFLAGS_UNICODE_SUBCLASS, ca_str_shape, ca_str_traverse, 0, 0},
-	{NULL, NULL, CA_TPFLAGS_BYTES_SUBCLASS, ca_bytes_shape, ca_leaf_traverse, 0, 0},
-	{NULL, NULL, CA_TPFLAGS_TUPLE_SUBCLASS, ca_tuple_shape, ca_tuple_traverse, 0, 0},
-	{NULL, NULL, CA_TPFLAGS_LIST_SUBCLASS, ca_list_shape, ca_list_traverse, 0, 0},
-	{NULL, NULL, CA_TPFLAGS_DICT_SUBCLASS, ca_plain_shape, ca_dict_traverse, 0, 0},
-	{NULL, NULL, CA_TPFLAGS_TYPE_SUBCLASS, ca_type_shape, ca_type_traverse, 0, 0},
+	{"float", NULL, 0, ca_plain_shape, ca_leaf_traverse, 0, 0, true},
+	{"complex", NULL, 0, ca_plain_shape, ca_leaf_traverse, 0, 0, true},
+	{"bytearray", NULL, 0, ca_bytearray_shape, ca_bytearray_traverse, 0, 0, true},
+	{"set", NULL, 0, ca_plain_shape, ca_set_traverse, 0, 0, true},
+	{"frozenset", NULL, 0, ca_plain_shape, ca_set_traverse, 0, 0, true},
+	{"frozendict", NULL, 0, ca_plain_shape, ca_dict_traverse, 0, 0, true},
+	{"collections.OrderedDict", NULL, 0, ca_plain_shape, ca_odict_traverse, 0, 0, true},
+	{"collections.deque", NULL, 0, ca_plain_shape, ca_deque_traverse, 0, 0, true},
+	{"datetime.time", NULL, 0, ca_datetime_shape, ca_datetime_traverse, 8, 0, true},
+	{"datetime.datetime", NULL, 0, ca_datetime_shape, ca_datetime_traverse, 8, 0, true},
+	{"code", NULL, 0, ca_code_shape, ca_code_traverse, 0, 0, true},
+	{"frame", NULL, 0, ca_frame_shape, ca_frame_traverse, 0, 0, true},
+	{"module", NULL, 0, ca_plain_shape, ca_module_traverse, 0, 0, false},
+	{"EncodingMap", NULL, 0, ca_encoding_map_shape, ca_leaf_traverse, 0, 0, true},
+	{"_io.BytesIO", NULL, 0, ca_plain_shape, ca_bytesio_traverse, 0, 0, false},
+	{"_io.StringIO", NULL, 0, ca_plain_shape, ca_stringio_traverse, 0, 0, false},
+	{"_io.FileIO", NULL, 0, ca_plain_shape, ca_fileio_traverse, 0, 0, false},
+	{"_io.BufferedReader", NULL, 0, ca_plain_shape, ca_buffered_traverse, 0, 0, false},
+	{"_io.BufferedWriter", NULL, 0, ca_plain_shape, ca_buffered_traverse, 0, 0, false},
+	{"_io.BufferedRandom", NULL, 0, ca_plain_shape, ca_buffered_traverse, 0, 0, false},
+	{"array.array", NULL, 0, ca_plain_shape, ca_array_traverse, 0, 0, false},
+	{"_struct.Struct", "Struct", 0, ca_plain_shape, ca_struct_traverse, 0, 0, false},
+	{"decimal.Decimal", NULL, 0, ca_plain_shape, ca_decimal_traverse, 0, 0, false},
+	{"_pickle.Pickler", NULL, 0, ca_plain_shape, ca_pickler_traverse, 0, SIZE_OF(pickler), false},
+	{"_pickle.Unpickler", NULL, 0, ca_plain_shape, ca_unpickler_traverse, 0, SIZE_OF(unpickler), false},
+	{"_pickle.Pdata", NULL, 0, ca_pdata_shape, ca_pdata_traverse, 0, 0, false},
+	{"xml.etree.ElementTree.Element", NULL, 0, ca_plain_shape, ca_element_traverse, 0, 0, true},
+	{"pyexpat.xmlparser", NULL, 0, ca_plain_shape, ca_xmlparser_traverse, 0, 0, false},
+	{"itertools.combinations", NULL, 0, ca_plain_shape, ca_combinations_traverse, 0, 0, false},
+	{"itertools.combinations_with_replacement", NULL, 0, ca_plain_shape, ca_combinations_traverse, 0, 0, false},
+	{"itertools.permutations", NULL, 0, ca_plain_shape, ca_permutations_traverse, 0, 0, false},
+	{"itertools.product", NULL, 0, ca_plain_shape, ca_product_traverse, 0, 0, false},
+	{"memoryview", NULL, 0, ca_plain_shape, ca_leaf_traverse, 0, 0, false},
+	{"re.Pattern", "_sre.SRE_Pattern", 0, ca_plain_shape, ca_leaf_traverse, 0, 0, false},
+	{"re.Match", "_sre.SRE_Match", 0, ca_plain_shape, ca_leaf_traverse, 0, 0, false},
+	{"PyCapsule", NULL, 0, ca_plain_shape, ca_capsule_traverse, 0, 0, false},
+	{"functools._lru_cache_wrapper", NULL, 0, ca_plain_shape, ca_lru_traverse, 0, 0, false},
+	{"itertools._tee_dataobject", NULL, 0, ca_plain_shape, ca_tee_traverse, 0, 0, true},
+	{"sqlite3.Connection", NULL, 0, ca_plain_shape, ca_sqlite_traverse, 0, 0, true},
+	{"sqlite3.Cache", NULL, 0, ca_plain_shape, ca_sqlite_cache_traverse, 0, 0, false},
+	{"_ctypes.PyCPointerType", NULL, 0, ca_pointer_type_shape, ca_pointer_type_traverse, 0, 0, true},
+	{"_queue.SimpleQueue", NULL, 0, ca_plain_shape, ca_simplequeue_traverse, 0, 0, false},
+	{"zoneinfo.ZoneInfo", NULL, 0, ca_plain_shape, ca_zoneinfo_traverse, 0, 0, false},
+	{"parser.st", NULL, 0, ca_plain_shape, ca_st_traverse, 0, 0, true},
+	{"StgDict", NULL, 0, ca_plain_shape, ca_stgdict_traverse, 0, 0, true},
+	{"_ctypes.CType_Type", NULL, 0, ca_ctype_shape, ca_ctype_traverse, 0, 0, true},
+	{"_ctypes._CData", NULL, 0, ca_plain_shape, ca_cdata_traverse, 0, 0, false},
+	{"generator", NULL, 0, ca_gen_shape, ca_gen_traverse, 0, 0, true},
+	{"coroutine", NULL, 0, ca_gen_shape, ca_gen_traverse, 0, 0, true},
+	{"async_generator", NULL, 0, ca_gen_shape, ca_gen_traverse, 0, 0, true},
+	{NULL, NULL, CA_TPFLAGS_LONG_SUBCLASS, ca_long_shape, ca_leaf_traverse, 0, 0, true},
+	{NULL, NULL, CA_TPFLAGS_UNICODE_SUBCLASS, ca_str_shape, ca_str_traverse, 0, 0, true},
+	{NULL, NULL, CA_TPFLAGS_BYTES_SUBCLASS, ca_bytes_shape, ca_leaf_traverse, 0, 0, true},
+	{NULL, NULL, CA_TPFLAGS_TUPLE_SUBCLASS, ca_tuple_shape, ca_tuple_traverse, 0, 0, true},
+	{NULL, NULL, CA_TPFLAGS_LIST_SUBCLASS, ca_list_shape, ca_list_traverse, 0, 0, true},
+	{NULL, NULL, CA_TPFLAGS_DICT_SUBCLASS, ca_plain_shape, ca_dict_traverse, 0, 0, true},
+	{NULL, NULL, CA_TPFLAGS_TYPE_SUBCLASS, ca_type_shape, ca_type_traverse, 0, 0, true},
 };
 
 static bool name_is(const struct ca_kind *kind, const char *name)
@@ -139,14 +148,15 @@ bool ca_var_extent(const struct ca_object *object, uint64_t count, uint64_t *ext
 	return true;
 }
 
-void ca_visit_array(struct ca_reader *reader, struct ca_visitor *v, ca_addr array, uint64_t count)
+void ca_visit_array(struct ca_reader *reader, struct ca_visitor *v, ca_addr array, uint64_t count,
+		    enum ca_held held)
 {
 	uint64_t run;
 	const uint8_t *data = count ? ca_image_run(reader->image, array, &run) : NULL;
 
 	if (!data)
 		return;
-	ca_visit_pointers(v, data, count < run / 8 ? count : run / 8, CA_HELD_GC);
+	ca_visit_pointers(v, data, count < run / 8 ? count : run / 8, held);
 }
 
 void ca_visit_buffer(struct ca_visitor *v, ca_addr start, uint64_t count, uint64_t item,
@@ -177,38 +187,71 @@ void ca_visit_guesses(struct ca_reader *reader, struct ca_visitor *v, ca_addr st
 		ca_visit_pointers(v, data, (bytes < run ? bytes : run) / 8, CA_HELD_GUESS);
 }
 
-void ca_visit_words(const struct ca_object *object, struct ca_visitor *v, uint64_t from, uint64_t to)
+void ca_visit_words(const struct ca_object *object, struct ca_visitor *v, uint64_t from, uint64_t to,
+		    enum ca_held held)
 {
 	from = (from + 7) & ~7ull;
 	if (to > object->readable)
 		to = object->readable;
 	if (from + 8 <= to)
-		ca_visit_pointers(v, object->at + from, (to - from) / 8, CA_HELD_GUESS);
+		ca_visit_pointers(v, object->at + from, (to - from) / 8, held);
 }
 
-void ca_visit_keys(struct ca_reader *reader, struct ca_visitor *v, const struct ca_keys *keys)
+/* Entries that the table has bytes for. */
+static const uint8_t *entries_of(struct ca_reader *reader, const struct ca_keys *keys, uint64_t *count)
 {
 	uint64_t run;
 	const uint8_t *entries = keys->nentries ? ca_image_run(reader->image, keys->entries, &run) : NULL;
 
 	if (!entries)
-		return;
+		return NULL;
+	*count = run / keys->entry_bytes < keys->nentries ? run / keys->entry_bytes : keys->nentries;
+	return entries + keys->key_at;
+}
 
-	uint64_t count = run / keys->entry_bytes < keys->nentries ? run / keys->entry_bytes
-								  : keys->nentries;
+void ca_visit_keys(struct ca_reader *reader, struct ca_visitor *v, const struct ca_keys *keys,
+		   enum ca_held held)
+{
+	uint64_t count;
+	const uint8_t *entries = entries_of(reader, keys, &count);
 
-	struct ca_refs refs = {.data = entries + keys->key_at,
-			       .count = count,
-			       .stride = keys->entry_bytes,
-			       .held = CA_HELD_GC,
-			       .via = CA_VIA_KEY,
-			       .names = entries + keys->key_at,
+	if (entries)
+		v->refs(v, &(struct ca_refs){.data = entries, .count = count,
+					     .stride = keys->entry_bytes, .held = held,
+					     .via = CA_VIA_KEY, .names = entries,
+					     .names_stride = keys->entry_bytes});
+}
+
+void ca_visit_entries(struct ca_reader *reader, struct ca_visitor *v, const struct ca_keys *keys)
+{
+	uint64_t count;
+	const uint8_t *entries = entries_of(reader, keys, &count);
+
+	if (entries)
+		v->refs(v, &(struct ca_refs){.data = entries + 8, .count = count,
+					     .stride = keys->entry_bytes, .held = CA_HELD_GC,
+					     .via = CA_VIA_VALUE, .names = entries,
+					     .names_stride = keys->entry_bytes});
+}
+
+void ca_visit_split(struct ca_reader *reader, struct ca_visitor *v, const struct ca_keys *keys,
+		    ca_addr values, uint64_t count, enum ca_held held, enum ca_via via)
+{
+	uint64_t run, named = 0;
+	const uint8_t *data = count ? ca_image_run(reader->image, values, &run) : NULL;
+	const uint8_t *names = entries_of(reader, keys, &named);
+	struct ca_refs refs = {.data = data, .stride = 8, .held = held, .via = via, .names = names,
 			       .names_stride = keys->entry_bytes};
 
-	v->refs(v, &refs);
-	refs.data += 8;
-	refs.via = CA_VIA_VALUE;
-	v->refs(v, &refs);
+	if (!data)
+		return;
+	if (count > run / 8)
+		count = run / 8;
+	refs.count = names ? named < count ? named : count : 0;
+	if (refs.count)
+		v->refs(v, &refs);
+	if (refs.count < count) /* places that no name is for yet */
+		ca_visit_pointers(v, data + refs.count * 8, count - refs.count, held);
 }
 
 enum ca_held ca_object_type_held(struct ca_reader *reader, const struct ca_object *object)
@@ -244,6 +287,21 @@ static void traverse_learnt(const struct ca_object *object, struct ca_visitor *v
 	v->refs(v, &refs);
 }
 
+static void visit_part(const struct ca_object *object, const struct ca_part *part,
+		       struct ca_visitor *v)
+{
+	if (part->at + part->count * 8ull > object->readable)
+		return;
+	v->refs(v, &(struct ca_refs){.data = object->at + part->at,
+				     .count = part->count,
+				     .stride = 8,
+				     .held = part->held,
+				     .via = part->via,
+				     .name = part->name,
+				     .names = part->names,
+				     .names_stride = 8});
+}
+
 void ca_object_traverse(struct ca_reader *reader, const struct ca_object *object,
 			struct ca_visitor *visitor)
 {
@@ -254,8 +312,8 @@ void ca_object_traverse(struct ca_reader *reader, const struct ca_object *object
 		return;
 	}
 	type->kind->traverse(reader, object, visitor);
-	if (type->basicsize > type->kind_end && type->kind != &ca_kind_plain)
-		ca_visit_words(object, visitor, type->kind_end, type->basicsize);
+	for (uint32_t i = 0; i < type->part_count; i++)
+		visit_part(object, &type->parts[i], visitor);
 	if (type->managed_dict && object->pre == type->pre) {
 		visit_managed(reader, object, visitor);
 	} else if (type->dictoffset < 0 && type->itemsize) {
@@ -267,7 +325,9 @@ void ca_object_traverse(struct ca_reader *reader, const struct ca_object *object
 
 			if (end <= object->readable && end >= ca_magnitude(type->dictoffset) &&
 			    type->dictoffset <= -8)
-				ca_visit_word(visitor, object->at + end + type->dictoffset);
+				ca_visit_own(object, (int32_t)((int64_t)end + type->dictoffset), 1,
+					     type->gc ? CA_HELD_GC : CA_HELD_HIDDEN, "__dict__",
+					     visitor);
 		}
 	}
 }
@@ -280,24 +340,48 @@ uint64_t ca_values_prefix(const struct ca_reader *reader, ca_addr values)
 	return byte ? *byte : 0;
 }
 
+/* The names of attributes whose values lie apart from them. */
+static bool shared_keys(struct ca_reader *reader, const struct ca_type *type, struct ca_keys *keys)
+{
+	uint64_t table;
+
+	return ca_image_u64(reader->image,
+			    type->address + (uint64_t)reader->layout->heaptype.ht_cached_keys, &table) &&
+	       table && ca_keys_parse(reader->image, reader->layout, table, keys);
+}
+
+/* 3.11, 3.12: the order of insertion lies before the values (dictobject.c: new_values). */
 static void visit_values(struct ca_reader *reader, struct ca_visitor *v, const struct ca_type *type,
 			 ca_addr values)
 {
-	const struct ca_layout *layout = reader->layout;
 	struct ca_keys keys;
-	uint64_t table;
-
-	if (!ca_image_u64(reader->image, type->address + layout->heaptype.ht_cached_keys, &table) ||
-	    !ca_keys_parse(reader->image, layout, table, &keys))
-		return;
-	ca_visit_array(reader, v, values + layout->values.values, keys.shared_size);
-	if (ca_has(layout->values.capacity))
-		return; /* inline: part of the object */
-
-	/* 3.11, 3.12: the order of insertion lies before the values (dictobject.c: new_values). */
 	uint64_t order = ca_values_prefix(reader, values);
 
+	if (!shared_keys(reader, type, &keys))
+		return;
+	ca_visit_split(reader, v, &keys, values, keys.shared_size, CA_HELD_GC, CA_VIA_NAMED);
 	v->buffer(v, values - order, order + keys.shared_size * 8, CA_BUFFER_OWNED);
+}
+
+static void visit_inline(struct ca_reader *reader, const struct ca_object *object,
+			 struct ca_visitor *v, bool *valid)
+{
+	const struct ca_layout *layout = reader->layout;
+	const struct ca_type *type = object->type;
+	uint64_t bytes = ca_inline_bytes(reader, object), at = type->basicsize;
+	struct ca_keys keys;
+
+	if (!bytes || at + bytes > object->readable || !object->at[at + layout->values.valid])
+		return;
+
+	uint64_t capacity = object->at[at + layout->values.capacity];
+
+	*valid = true;
+	at += (uint64_t)layout->values.values;
+	if (shared_keys(reader, type, &keys))
+		ca_visit_split(reader, v, &keys, object->address + at, capacity, CA_HELD_GC, CA_VIA_NAMED);
+	else
+		ca_visit_pointers(v, object->at + at, capacity, CA_HELD_GC);
 }
 
 static void visit_managed(struct ca_reader *reader, const struct ca_object *object,
@@ -307,14 +391,11 @@ static void visit_managed(struct ca_reader *reader, const struct ca_object *obje
 	const struct ca_type *type = object->type;
 	const uint8_t *slot = object->at + layout->c.managed_dict;
 	ca_addr dict = ca_load_u64(slot);
+	bool passed_by = false;
 
 	if (type->inline_values) {
-		const uint8_t *values = object->at + type->basicsize;
-		uint64_t bytes = ca_inline_bytes(reader, object);
-
-		if (bytes && type->basicsize + bytes <= object->readable && values[layout->values.valid])
-			ca_visit_pointers(v, values + layout->values.values,
-					  values[layout->values.capacity], CA_HELD_GC);
+		if (!dict || !layout->c.dict_visits_inline)
+			visit_inline(reader, object, v, &passed_by);
 	} else if (layout->c.managed_values == layout->c.managed_dict && dict & 1) {
 		visit_values(reader, v, type, dict + 1);
 		return;
@@ -325,7 +406,9 @@ static void visit_managed(struct ca_reader *reader, const struct ca_object *obje
 			visit_values(reader, v, type, values);
 	}
 	if (dict)
-		ca_visit_word(v, slot);
+		v->refs(v, &(struct ca_refs){.data = slot, .count = 1, .stride = 8,
+					     .held = passed_by ? CA_HELD_HIDDEN : CA_HELD_GC,
+					     .via = CA_VIA_ATTR, .name = "__dict__"});
 }
 
 uint64_t ca_object_refcount(const struct ca_layout *layout, const uint8_t *at)

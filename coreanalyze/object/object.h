@@ -48,6 +48,14 @@ struct ca_learnt {
 	bool visits_type;
 };
 
+/* Words that lie side by side in every instance of a type, and what they are. */
+struct ca_part {
+	uint32_t at, count;   /* first word's offset in bytes; words */
+	uint8_t held, via;    /* enum ca_held, enum ca_via */
+	const char *name;
+	const uint8_t *names; /* pointers to the names, one a word, or NULL */
+};
+
 /* A type as its instances need it. Immutable once made, but for what was learnt of it. */
 struct ca_type {
 	ca_addr address;
@@ -65,6 +73,10 @@ struct ca_type {
 	bool managed_dict;
 	bool opaque;             /* of a module of C: instances may own memory that no kind tells of */
 	bool untaught;           /* of a C extension, or derived from one, and of no kind of ours */
+	uint32_t real_items;     /* of a struct sequence: fields, named or not */
+	bool visited;            /* tp_traverse of its instances visits the type itself */
+	struct ca_part *parts;   /* what its instances refer to from words of their own (parts.c) */
+	uint32_t part_count;
 	struct ca_learnt *learnt; /* of a type of no kind of ours; NULL: nothing */
 	uint32_t index;          /* in the registry, in order of discovery */
 };
@@ -72,7 +84,7 @@ struct ca_type {
 /* Does tp_traverse of its instances visit the type itself? */
 static inline bool ca_type_is_visited(const struct ca_type *type)
 {
-	return type->learnt ? type->learnt->visits_type : type->gc && type->flags & CA_TPFLAGS_HEAPTYPE;
+	return type->learnt ? type->learnt->visits_type : type->visited;
 }
 
 /* More are no program's: what is beyond is no type to us. */
@@ -85,6 +97,7 @@ struct ca_types {
 	size_t count, capacity;
 	struct ca_map by_address; /* address -> index */
 	struct ca_map metatypes;  /* address -> 1: derives from type */
+	ca_addr lookdict;         /* up to 3.10: dk_lookup of tables whose keys are not all str */
 	void *lock;
 };
 
@@ -201,6 +214,7 @@ enum ca_held {
 	CA_HELD_GC,       /* strong, and tp_traverse visits it: one of gc.get_referents() */
 	CA_HELD_HIDDEN,   /* strong, but tp_traverse passes it by */
 	CA_HELD_VISITED,  /* tp_traverse visits it, but no count stands for it (borrowed, deferred) */
+	CA_HELD_UNSURE,   /* like GUESS, but tp_traverse passes it by: a running frame's stack */
 	CA_HELD_WEAK,     /* neither: a weak reference, a pointer that owns nothing */
 };
 

@@ -40,15 +40,16 @@ bool ca_plain_shape(struct ca_reader *reader, const struct ca_object *object,
 	return true;
 }
 
+/* Words of the object itself are the type's parts; what is behind them are items. */
 void ca_plain_traverse(struct ca_reader *reader, const struct ca_object *object,
 		       struct ca_visitor *v)
 {
+	const struct ca_type *type = object->type;
 	struct ca_shape shape;
 
-	if (object->type->itemsize && ca_object_shape(reader, object, &shape))
-		ca_visit_words(object, v, reader->layout->object.size, shape.shallow);
-	else
-		ca_visit_words(object, v, reader->layout->object.size, object->type->basicsize);
+	if (type->itemsize && ca_object_shape(reader, object, &shape))
+		ca_visit_words(object, v, type->basicsize, shape.shallow,
+				  type->untaught ? CA_HELD_GUESS : type->gc ? CA_HELD_GC : CA_HELD_HIDDEN);
 }
 
 /*
@@ -73,7 +74,7 @@ void ca_datetime_traverse(struct ca_reader *reader, const struct ca_object *obje
 	struct ca_shape shape;
 
 	if (ca_datetime_shape(reader, object, &shape))
-		ca_visit_words(object, v, reader->layout->object.size, shape.extent);
+		ca_visit_words(object, v, reader->layout->object.size, shape.extent, CA_HELD_HIDDEN);
 }
 
 /*

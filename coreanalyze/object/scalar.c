@@ -136,8 +136,7 @@ void ca_bytearray_traverse(struct ca_reader *reader, const struct ca_object *obj
 		return;
 	}
 	/* 3.15: the buffer is a bytes object, and counts as one */
-	if (ca_room(object, layout->bytearray.ob_bytes_object) >= 8)
-		ca_visit_word(v, object->at + layout->bytearray.ob_bytes_object);
+	ca_visit_own(object, layout->bytearray.ob_bytes_object, 1, CA_HELD_HIDDEN, NULL, v);
 	if (allocated && allocated < CA_MOST_BYTES &&
 	    ca_image_mapping(reader->image, data + allocated - 1))
 		v->buffer(v, 0, (uint64_t)layout->bytes.ob_sval + allocated + 1, CA_BUFFER_COUNTED);

@@ -7,13 +7,6 @@
 
 #include "kind.h"
 
-/* The words of the kind's own type: the objects that it points at are among them. */
-static void visit_own(const struct ca_reader *reader, const struct ca_object *object,
-		      struct ca_visitor *v)
-{
-	ca_visit_words(object, v, (uint64_t)reader->layout->object.size, object->type->kind_end);
-}
-
 /* What a bytes object inside another counts for it: sys.getsizeof() of the bytes. */
 static uint64_t inner_bytes(struct ca_reader *reader, ca_addr address, struct ca_object *bytes)
 {
@@ -36,7 +29,6 @@ void ca_bytesio_traverse(struct ca_reader *reader, const struct ca_object *objec
 	struct ca_object bytes;
 	uint64_t size = inner_bytes(reader, ca_word(object, layout->bytesio.buf), &bytes);
 
-	visit_own(reader, object, v);
 	if (size && ca_object_refcount(layout, bytes.at) == 1)
 		v->buffer(v, 0, size, CA_BUFFER_COUNTED);
 }
@@ -46,7 +38,6 @@ void ca_stringio_traverse(struct ca_reader *reader, const struct ca_object *obje
 {
 	const struct ca_layout *layout = reader->layout;
 
-	visit_own(reader, object, v);
 	ca_visit_buffer(v, ca_word(object, layout->stringio.buf),
 			ca_word(object, layout->stringio.buf_size), 4, CA_BUFFER_OWNED);
 }
@@ -57,7 +48,6 @@ void ca_fileio_traverse(struct ca_reader *reader, const struct ca_object *object
 {
 	enum { STAT_BYTES = 144 }; /* struct stat of x86-64 */
 
-	visit_own(reader, object, v);
 	ca_visit_buffer(v, ca_word(object, reader->layout->fileio.stat_atopen), 1, STAT_BYTES,
 			CA_BUFFER_OWNED);
 }
@@ -67,7 +57,6 @@ void ca_buffered_traverse(struct ca_reader *reader, const struct ca_object *obje
 {
 	const struct ca_layout *layout = reader->layout;
 
-	visit_own(reader, object, v);
 	ca_visit_buffer(v, ca_word(object, layout->buffered.buffer),
 			ca_word(object, layout->buffered.buffer_size), 1, CA_BUFFER_COUNTED);
 }
@@ -81,7 +70,6 @@ void ca_array_traverse(struct ca_reader *reader, const struct ca_object *object,
 	ca_addr descr = ca_word(object, layout->array.ob_descr);
 	uint32_t itemsize;
 
-	visit_own(reader, object, v);
 	if (!ca_image_u32(reader->image, descr + layout->arraydescr.itemsize, &itemsize))
 		ca_warn(reader->rt->ctx, "array-items", object->address,
 			"its items are missing in its bytes, up to 8 bytes each",
@@ -102,7 +90,6 @@ void ca_struct_traverse(struct ca_reader *reader, const struct ca_object *object
 	uint64_t size = (uint64_t)layout->formatcode.size, run, at = 0;
 	const uint8_t *data = codes ? ca_image_run(reader->image, codes, &run) : NULL;
 
-	visit_own(reader, object, v);
 	if (!data)
 		return;
 	if (run > MAX_CODES * size)
@@ -126,6 +113,11 @@ void ca_decimal_traverse(struct ca_reader *reader, const struct ca_object *objec
 
 /* ---- _pickle.c --------------------------------------------------------- */
 
+static enum ca_held memo_held(const struct ca_layout *layout)
+{
+	return layout->c.traverse_gaps & CA_GAP_PICKLE_MEMO ? CA_HELD_HIDDEN : CA_HELD_GC;
+}
+
 static void visit_memo_table(struct ca_reader *reader, struct ca_visitor *v, ca_addr memo)
 {
 	const struct ca_layout *layout = reader->layout;
@@ -145,7 +137,7 @@ static void visit_memo_table(struct ca_reader *reader, struct ca_visitor *v, ca_
 		v->refs(v, &(struct ca_refs){.data = data + layout->memoentry.me_key,
 					     .count = count < run / size ? count : run / size,
 					     .stride = size,
-					     .held = CA_HELD_GC});
+					     .held = memo_held(layout)});
 }
 
 void ca_pickler_traverse(struct ca_reader *reader, const struct ca_object *object,
@@ -155,7 +147,6 @@ void ca_pickler_traverse(struct ca_reader *reader, const struct ca_object *objec
 	ca_addr memo = ca_word(object, layout->pickler.memo);
 	struct ca_object bytes;
 
-	visit_own(reader, object, v);
 	if (memo)
 		visit_memo_table(reader, v, memo);
 	v->buffer(v, 0, inner_bytes(reader, ca_word(object, layout->pickler.output_buffer), &bytes),
@@ -171,10 +162,9 @@ void ca_unpickler_traverse(struct ca_reader *reader, const struct ca_object *obj
 	ca_addr memo = ca_word(object, layout->unpickler.memo);
 	uint64_t memo_size = ca_word(object, layout->unpickler.memo_size);
 
-	visit_own(reader, object, v);
 	ca_visit_buffer(v, memo, memo_size, 8, CA_BUFFER_COUNTED);
 	if (memo)
-		ca_visit_array(reader, v, memo, memo_size);
+		ca_visit_array(reader, v, memo, memo_size, memo_held(layout));
 	ca_visit_buffer(v, ca_word(object, layout->unpickler.marks),
 			ca_word(object, layout->unpickler.marks_size), 8, CA_BUFFER_COUNTED);
 	for (size_t i = 0; i < CA_COUNT(texts); i++)
@@ -201,7 +191,7 @@ void ca_pdata_traverse(struct ca_reader *reader, const struct ca_object *object,
 
 	ca_visit_buffer(v, data, ca_word(object, layout->pdata.allocated), 8, CA_BUFFER_OWNED);
 	if (data)
-		ca_visit_array(reader, v, data, (uint64_t)ca_ob_size(reader, object));
+		ca_visit_array(reader, v, data, (uint64_t)ca_ob_size(reader, object), CA_HELD_GC);
 }
 
 /* ---- _elementtree.c, pyexpat.c ----------------------------------------- */
@@ -232,7 +222,7 @@ void ca_element_traverse(struct ca_reader *reader, const struct ca_object *objec
 		ca_visit_buffer(v, children, ca_load_u64(data + layout->element_extra.allocated), 8,
 				CA_BUFFER_COUNTED);
 	ca_visit_word(v, data + layout->element_extra.attrib);
-	ca_visit_array(reader, v, children, ca_load_u64(data + layout->element_extra.length));
+	ca_visit_array(reader, v, children, ca_load_u64(data + layout->element_extra.length), CA_HELD_GC);
 }
 
 /* The last member of xmlparseobject is an array of one function for each of expat's events. */
@@ -242,10 +232,9 @@ void ca_xmlparser_traverse(struct ca_reader *reader, const struct ca_object *obj
 	enum { HANDLERS = 22 };
 	ca_addr handlers = ca_word(object, (int32_t)object->type->kind_end - 8);
 
-	visit_own(reader, object, v);
 	ca_visit_buffer(v, handlers, HANDLERS, 8, CA_BUFFER_OWNED);
 	if (handlers)
-		ca_visit_array(reader, v, handlers, HANDLERS);
+		ca_visit_array(reader, v, handlers, HANDLERS, CA_HELD_GC);
 }
 
 /* ---- itertoolsmodule.c ------------------------------------------------- */
@@ -264,7 +253,6 @@ void ca_combinations_traverse(struct ca_reader *reader, const struct ca_object *
 {
 	const struct ca_layout *layout = reader->layout;
 
-	visit_own(reader, object, v);
 	ca_visit_buffer(v, ca_word(object, layout->combinations.indices),
 			ca_word(object, layout->combinations.r), 8, CA_BUFFER_COUNTED);
 }
@@ -275,7 +263,6 @@ void ca_permutations_traverse(struct ca_reader *reader, const struct ca_object *
 	const struct ca_layout *layout = reader->layout;
 	uint64_t n = tuple_length(reader, ca_word(object, layout->permutations.pool));
 
-	visit_own(reader, object, v);
 	ca_visit_buffer(v, ca_word(object, layout->permutations.indices), n, 8, CA_BUFFER_COUNTED);
 	ca_visit_buffer(v, ca_word(object, layout->permutations.cycles),
 			ca_word(object, layout->permutations.r), 8, CA_BUFFER_COUNTED);
@@ -286,10 +273,22 @@ void ca_product_traverse(struct ca_reader *reader, const struct ca_object *objec
 {
 	const struct ca_layout *layout = reader->layout;
 
-	visit_own(reader, object, v);
 	ca_visit_buffer(v, ca_word(object, layout->product.indices),
 			tuple_length(reader, ca_word(object, layout->product.pools)), 8,
 			CA_BUFFER_COUNTED);
+}
+
+/* Values up to numread have been taken; what is behind them was never set. */
+void ca_tee_traverse(struct ca_reader *reader, const struct ca_object *object, struct ca_visitor *v)
+{
+	const struct ca_layout *layout = reader->layout;
+	uint64_t read = (uint32_t)ca_word(object, layout->tee.numread);
+	uint64_t room = object->type->basicsize > (uint32_t)layout->tee.values
+				? (object->type->basicsize - (uint32_t)layout->tee.values) / 8
+				: 0;
+
+	ca_visit_words(object, v, (uint64_t)layout->object.size, (uint64_t)layout->tee.values, CA_HELD_GC);
+	ca_visit_own(object, layout->tee.values, read < room ? read : room, CA_HELD_GC, "values", v);
 }
 
 /* ---- _queuemodule.c, _zoneinfo.c --------------------------------------- */
@@ -301,11 +300,10 @@ void ca_simplequeue_traverse(struct ca_reader *reader, const struct ca_object *o
 	ca_addr items = ca_word(object, layout->simplequeue.items);
 	uint64_t count = ca_word(object, layout->simplequeue.items_cap);
 
-	visit_own(reader, object, v);
 	ca_visit_buffer(v, items, count, 8,
 			layout->c.simplequeue_counts_items ? CA_BUFFER_COUNTED : CA_BUFFER_OWNED);
 	if (items)
-		ca_visit_array(reader, v, items, count);
+		ca_visit_array(reader, v, items, count, CA_HELD_GC);
 }
 
 /* The tables of transitions, and what holds in between: {utcoff, dstoff, tzname, seconds}. */
@@ -322,14 +320,13 @@ void ca_zoneinfo_traverse(struct ca_reader *reader, const struct ca_object *obje
 	uint64_t count = ca_word(object, layout->zoneinfo.num_ttinfos);
 	ca_addr ttinfos = ca_word(object, layout->zoneinfo.ttinfos);
 
-	visit_own(reader, object, v);
 	for (size_t i = 0; i < CA_COUNT(lists); i++)
 		ca_visit_buffer(v, ca_word(object, lists[i]), transitions, 8, CA_BUFFER_OWNED);
 	for (size_t i = 0; i < CA_COUNT(rules); i++)
 		ca_visit_buffer(v, ca_word(object, rules[i]), 1, RULE_BYTES, CA_BUFFER_OWNED);
 	ca_visit_buffer(v, ttinfos, count, TTINFO_BYTES, CA_BUFFER_OWNED);
 	if (ttinfos && count <= CA_MOST_BYTES / TTINFO_BYTES)
-		ca_visit_guesses(reader, v, ttinfos, count * TTINFO_BYTES);
+		ca_visit_array(reader, v, ttinfos, count * TTINFO_BYTES / 8, CA_HELD_HIDDEN);
 }
 
 /* ---- parsermodule.c (3.8, 3.9) ------------------------------------------ */

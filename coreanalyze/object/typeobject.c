@@ -35,23 +35,78 @@ static void visit_members(struct ca_reader *reader, const struct ca_object *obje
 	v->buffer(v, members, (count + 1) * MEMBER_BYTES, CA_BUFFER_OWNED);
 }
 
+/* What hangs on a type's own words. Static ones are not the collector's. */
+static void visit_fields(const struct ca_layout *layout, const struct ca_object *object,
+			 struct ca_visitor *v)
+{
+	const struct {
+		int32_t at;
+		bool visited;
+		const char *name;
+	} fields[] = {
+		{layout->type.tp_base, true, "__base__"},
+		{layout->type.tp_bases, true, "__bases__"},
+		{layout->type.tp_mro, true, "__mro__"},
+		{layout->type.tp_cache, true, "tp_cache"},
+		{layout->type.tp_subclasses, false, "__subclasses__"},
+		{layout->heaptype.ht_name, false, "__name__"},
+		{layout->heaptype.ht_qualname, false, "__qualname__"},
+		{layout->heaptype.ht_slots, false, "__slots__"},
+		{layout->heaptype.ht_module, true, "__module__"},
+	};
+	bool heap = object->pre;
+
+	for (size_t i = 0; i < CA_COUNT(fields); i++) {
+		enum ca_held held = heap && fields[i].visited ? CA_HELD_GC : CA_HELD_HIDDEN;
+
+		if (heap || fields[i].at < layout->type.size)
+			ca_visit_own(object, fields[i].at, 1, held, fields[i].name, v);
+	}
+}
+
+static void visit_namespace(const struct ca_object *object, ca_addr dict, const char *name,
+			    struct ca_visitor *v)
+{
+	if (dict)
+		v->refs(v, &(struct ca_refs){.data = (const uint8_t *)&dict, .count = 1, .stride = 8,
+					     .held = object->pre ? CA_HELD_GC : CA_HELD_HIDDEN,
+					     .via = CA_VIA_ATTR, .name = name});
+}
+
+/* 3.12+: a static type has a namespace in each interpreter. */
+static void visit_namespaces(struct ca_reader *reader, const struct ca_object *object,
+			     struct ca_visitor *v)
+{
+	const struct ca_layout *layout = reader->layout;
+	ca_addr dict = ca_word(object, layout->type.tp_dict);
+
+	visit_namespace(object, dict, "__dict__", v);
+	if (dict || object->pre)
+		return;
+	for (size_t i = 0; i < reader->rt->interp_count; i++) {
+		ca_addr state = ca_static_type_state(reader, &reader->rt->interps[i], object->at,
+						     object->address);
+		uint64_t word;
+
+		if (!state)
+			continue;
+		if (ca_image_u64(reader->image, state + (uint64_t)layout->static_type_state.tp_dict, &word))
+			visit_namespace(object, word, "__dict__", v);
+		if (ca_image_u64(reader->image,
+				 state + (uint64_t)layout->static_type_state.tp_subclasses, &word))
+			visit_namespace(object, word, "__subclasses__", v);
+	}
+}
+
 /* keys_are: what the table of its instances' attributes is to it. */
 void ca_visit_type(struct ca_reader *reader, const struct ca_object *object, struct ca_visitor *v,
 		   enum ca_buffer keys_are)
 {
 	const struct ca_layout *layout = reader->layout;
 	struct ca_keys keys;
-	struct ca_shape shape;
-	uint64_t end = layout->type.size;
 
-	if (object->pre && ca_type_shape(reader, object, &shape))
-		end = shape.extent;
-	ca_visit_words(object, v, layout->object.size, end);
-
-	ca_addr dict = ca_type_dict(reader, object->address);
-
-	if (dict)
-		ca_visit_word(v, (const uint8_t *)&dict);
+	visit_fields(layout, object, v);
+	visit_namespaces(reader, object, v);
 	if (!object->pre) {
 		visit_members(reader, object, v);
 		return;
@@ -61,7 +116,7 @@ void ca_visit_type(struct ca_reader *reader, const struct ca_object *object, str
 
 	if (table && ca_keys_parse(reader->image, layout, table, &keys)) {
 		v->buffer(v, table, keys.bytes, keys_are);
-		ca_visit_keys(reader, v, &keys);
+		ca_visit_keys(reader, v, &keys, CA_HELD_HIDDEN);
 	}
 	if (ca_has(layout->heaptype._ht_tpname))
 		ca_visit_text(reader, v, ca_word(object, layout->heaptype._ht_tpname),

@@ -14,6 +14,7 @@ void ca_types_init(struct ca_types *types, const struct ca_runtime *rt)
 	types->lock = ca_alloc(sizeof(pthread_mutex_t));
 	pthread_mutex_init(types->lock, NULL);
 	ca_map_add(&types->metatypes, rt->type_type, &fresh);
+	types->lookdict = ca_find_lookdict(rt);
 }
 
 static void free_learnt(struct ca_learnt *learnt)
@@ -30,6 +31,7 @@ void ca_types_fini(struct ca_types *types)
 {
 	for (size_t i = 0; i < types->count; i++) {
 		free_learnt(types->items[i]->learnt);
+		free(types->items[i]->parts);
 		free(types->items[i]);
 	}
 	free(types->items);
@@ -242,6 +244,92 @@ static bool is_ready(const struct ca_reader *reader, ca_addr address, const uint
 	return *name > ' ';
 }
 
+static bool is_class(const struct ca_reader *reader, ca_addr type)
+{
+	const uint8_t *bytes = type_bytes(reader, type);
+	char text[MAX_TP_NAME];
+
+	return bytes && ca_image_string(reader->image, ca_load_u64(bytes + reader->layout->type.tp_name), text,
+					sizeof(text)) &&
+	       is_python_class(reader, type, text);
+}
+
+/* The names of a class's __slots__: a tuple's items. They lie in the order of the slots. */
+static void find_slots(const struct ca_reader *reader, ca_addr type, struct ca_part_base *base)
+{
+	const struct ca_layout *layout = reader->layout;
+	uint64_t slots, count, run;
+
+	if (!ca_image_u64(reader->image, type + (uint64_t)layout->heaptype.ht_slots, &slots) || !slots ||
+	    !ca_image_u64(reader->image, slots + (uint64_t)layout->var.ob_size, &count))
+		return;
+	base->slots = ca_image_run(reader->image, slots + (uint64_t)layout->tuple.ob_item, &run);
+	if (base->slots)
+		base->slot_count = (uint32_t)(count < run / 8 ? count : run / 8);
+}
+
+/* Objects/structseq.c: a struct sequence's type tells how many fields there are. */
+static uint32_t count_fields(const struct ca_reader *reader, const struct ca_type *type)
+{
+	enum { MOST_FIELDS = 4096 };
+	ca_addr dict, number;
+	uint32_t fields;
+
+	if (type->flags & CA_TPFLAGS_HEAPTYPE && is_class(reader, type->address))
+		return 0;
+	dict = ca_type_dict(reader, type->address);
+	number = dict ? ca_dict_get(reader, dict, "n_fields") : 0;
+	if (!number || !ca_image_u32(reader->image, number + (uint64_t)reader->layout->pylong.ob_digit, &fields))
+		return 0;
+	return fields <= MOST_FIELDS ? fields : 0;
+}
+
+/* What the type's instances have in words of their own, base by base. */
+static void find_parts(const struct ca_reader *reader, struct ca_type *type, int64_t weaklistoffset)
+{
+	const struct ca_layout *layout = reader->layout;
+	struct ca_part_maker *maker = ca_parts_begin(layout, type->basicsize);
+	ca_addr at = type->address;
+	bool told = false, told_gc = false, gc = false;
+
+	type->visited = type->gc && type->flags & CA_TPFLAGS_HEAPTYPE;
+	for (int depth = 0; at && depth < MAX_BASES; depth++) {
+		const uint8_t *bytes = type_bytes(reader, at);
+		ca_addr up = bytes ? ca_load_u64(bytes + layout->type.tp_base) : 0;
+		const uint8_t *above = up ? type_bytes(reader, up) : NULL;
+		struct ca_part_base base = {.from = (uint32_t)layout->object.size};
+		char text[MAX_TP_NAME];
+
+		if (!bytes)
+			break;
+		if (ca_image_string(reader->image, ca_load_u64(bytes + layout->type.tp_name), text,
+				    sizeof(text)))
+			base.name = text;
+		base.to = (uint32_t)ca_load_u64(bytes + layout->type.tp_basicsize);
+		if (above)
+			base.from = (uint32_t)ca_load_u64(above + layout->type.tp_basicsize);
+		base.python = ca_load_u64(bytes + layout->type.tp_flags) & CA_TPFLAGS_HEAPTYPE &&
+			      base.name && is_python_class(reader, at, text);
+		base.items = above && ca_load_u64(above + layout->type.tp_itemsize) && !type->is_meta;
+		if (!base.python && !told_gc) {
+			gc = type->gc && ca_load_u64(bytes + layout->type.tp_traverse);
+			told_gc = true;
+		}
+		base.gc = base.python || gc;
+		if (base.python)
+			find_slots(reader, at, &base);
+		else if (base.name && !told && ca_load_u64(bytes + layout->type.tp_flags) & CA_TPFLAGS_HEAPTYPE) {
+			type->visited &= ca_visits_type(layout, text,
+							type->flags & CA_TPFLAGS_TUPLE_SUBCLASS);
+			told = true;
+		}
+		ca_parts_add(maker, &base);
+		at = up;
+	}
+	ca_parts_end(maker, type->kind->whole ? type->kind_end : (uint32_t)layout->object.size, type,
+		     weaklistoffset);
+}
+
 static struct ca_type *make_type(const struct ca_reader *reader, ca_addr address,
 				 const uint8_t *bytes)
 {
@@ -272,6 +360,9 @@ static struct ca_type *make_type(const struct ca_reader *reader, ca_addr address
 	type->inline_values = flags & layout->c.flag_inline_values;
 	find_kind(reader, type);
 	type->least -= type->kind->truncated;
+	if (type->flags & CA_TPFLAGS_TUPLE_SUBCLASS)
+		type->real_items = count_fields(reader, type);
+	find_parts(reader, type, (int64_t)ca_load_u64(bytes + layout->type.tp_weaklistoffset));
 	return type;
 }
 
@@ -328,26 +419,24 @@ const struct ca_type *ca_type_resolve(struct ca_reader *reader, ca_addr address)
 
 /* ---- namespaces -------------------------------------------------------- */
 
-/* 3.12+: static builtin types keep index + 1 in tp_subclasses, their dict in the interpreter. */
-static ca_addr static_type_dict(const struct ca_reader *reader, uint64_t flags, ca_addr type,
-				uint64_t index)
+/* 3.12+: static builtin types keep index + 1 in tp_subclasses, their state in the interpreter. */
+ca_addr ca_static_type_state(const struct ca_reader *reader, const struct ca_interp *interp,
+			     const uint8_t *bytes, ca_addr type)
 {
 	const struct ca_layout *layout = reader->layout;
-	const struct ca_runtime *rt = reader->rt;
-	ca_addr main = rt->interps[rt->interp_count - 1].address;
+	uint64_t index = ca_load_u64(bytes + layout->type.tp_subclasses), owner;
 	int32_t tables[2] = {layout->interp.types_builtins, layout->interp.types_extensions};
 
-	if (!(flags & layout->c.flag_static_builtin) || !index || index > 4096)
+	if (!(ca_load_u64(bytes + layout->type.tp_flags) & layout->c.flag_static_builtin) || !index ||
+	    index > 4096)
 		return 0;
 	for (size_t i = 0; i < CA_COUNT(tables); i++) {
-		ca_addr state = main + tables[i] + (index - 1) * layout->static_type_state.size;
-		uint64_t owner, dict;
+		ca_addr state = interp->address + tables[i] + (index - 1) * layout->static_type_state.size;
 
 		if (ca_has(tables[i]) &&
 		    ca_image_u64(reader->image, state + layout->static_type_state.type, &owner) &&
-		    owner == type &&
-		    ca_image_u64(reader->image, state + layout->static_type_state.tp_dict, &dict))
-			return dict;
+		    owner == type)
+			return state;
 	}
 	return 0;
 }
@@ -360,11 +449,15 @@ ca_addr ca_type_dict(const struct ca_reader *reader, ca_addr type)
 	if (!bytes)
 		return 0;
 
+	const struct ca_runtime *rt = reader->rt;
 	ca_addr dict = ca_load_u64(bytes + layout->type.tp_dict);
+	ca_addr state = dict ? 0
+			     : ca_static_type_state(reader, &rt->interps[rt->interp_count - 1], bytes,
+						    type);
 
-	return dict ? dict
-		    : static_type_dict(reader, ca_load_u64(bytes + layout->type.tp_flags), type,
-				       ca_load_u64(bytes + layout->type.tp_subclasses));
+	if (state)
+		ca_image_u64(reader->image, state + layout->static_type_state.tp_dict, &dict);
+	return dict;
 }
 
 ca_addr ca_dict_get(const struct ca_reader *reader, ca_addr dict, const char *key)

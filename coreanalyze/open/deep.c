@@ -18,7 +18,7 @@ struct comparison {
 static void add_refs(struct ca_visitor *v, const struct ca_refs *refs)
 {
 	struct comparison *c = (struct comparison *)v;
-	if (refs->held == CA_HELD_HIDDEN || refs->held == CA_HELD_WEAK)
+	if (refs->held != CA_HELD_GC && refs->held != CA_HELD_VISITED && refs->held != CA_HELD_GUESS)
 		return;
 	for (uint64_t i = 0; i < refs->count; i++) {
 		ca_addr word = ca_load_u64(refs->data + i * refs->stride);
