@@ -63,11 +63,9 @@ static void compare_object(struct ca_builder *builder, struct part *part, ca_nod
 	if (!head || ca_object_is_immortal(layout, head))
 		return;
 	counted = ca_object_refcount(layout, head);
-	/* Begins with so many, instead of the one that static objects have. */
+	/* Immortal in all but name: what is compiled in refers to it without being counted. */
 	if (layout->c.static_refcount && counted > (uint64_t)layout->c.static_refcount / 2)
-		counted = counted + 1 > (uint64_t)layout->c.static_refcount
-				  ? counted + 1 - (uint64_t)layout->c.static_refcount
-				  : 0;
+		return;
 	part->checked++;
 	if (counted == found)
 		return;
