@@ -208,7 +208,12 @@ bool ca_image_read(const struct ca_image *image, ca_addr addr, void *buffer, uin
 
 bool ca_image_u64(const struct ca_image *image, ca_addr addr, uint64_t *value)
 {
-	return ca_image_read(image, addr, value, sizeof(*value));
+	const struct ca_segment *segment = segment_at(image, addr);
+
+	if (!segment || segment->end - addr < sizeof(*value))
+		return ca_image_read(image, addr, value, sizeof(*value));
+	memcpy(value, segment->data + (addr - segment->start), sizeof(*value));
+	return true;
 }
 
 bool ca_image_u32(const struct ca_image *image, ca_addr addr, uint32_t *value)

@@ -124,6 +124,9 @@ static void drop_range(void *arg, unsigned worker, size_t begin, size_t end)
 /* Room before the first arena's molds, for objects of lower addresses. Untouched, it costs nothing. */
 enum { HEAD_ROOM = 1 << 20 };
 
+/* So many in a row for one worker: it is the first to touch these pages, and they share a table. */
+enum { PAGE_TABLE_ARENAS = 8 };
+
 static void count_range(void *arg, unsigned worker, size_t begin, size_t end)
 {
 	struct ca_collector *collector = arg;
@@ -138,7 +141,7 @@ void ca_make_room(struct ca_collector *collector)
 {
 	size_t slots = HEAD_ROOM, arenas = collector->space->heap->arena_count;
 
-	ca_parallel(collector->objects->ctx, arenas, 1, count_range, collector);
+	ca_parallel(collector->objects->ctx, arenas, PAGE_TABLE_ARENAS, count_range, collector);
 	for (size_t i = 0; i < arenas; i++) {
 		collector->swept[i].slot = slots;
 		slots += collector->swept[i].count;

@@ -90,16 +90,47 @@ static void map_arenas(struct ca_space *space)
 	}
 }
 
-/* The region there has blocks. */
-static void note_heap(struct ca_space *space, ca_addr addr)
+/* The region there has blocks; *words: what all such have. */
+static void note_heap(struct ca_space *space, ca_addr addr, uint64_t *words)
 {
 	struct ca_region *region = ca_space_region(space, addr);
 
-	if (!region || region->blocks)
+	if (!region || region->has_blocks)
 		return;
-	region->blocks = ca_alloc(region->words * 8);
-	region->owned = ca_alloc(region->words * 8);
-	region->corpses = ca_alloc(region->words * 8);
+	region->has_blocks = true;
+	*words += region->words;
+}
+
+/* Regions with blocks have three bitmaps more than the others. */
+static void make_bitmaps(struct ca_space *space)
+{
+	const struct ca_heap *heap = space->heap;
+	uint64_t words = 0, block_words = 0, *objects, *blocks;
+
+	for (size_t i = 0; i < space->region_count; i++) {
+		struct ca_region *region = &space->regions[i];
+
+		region->words = ((region->end - region->start) >> region->shift) / 64 + 1;
+		words += region->words;
+	}
+	for (size_t i = 0; i < heap->arena_count; i++)
+		note_heap(space, heap->arenas[i].start, &block_words);
+	for (size_t i = 0; i < heap->extent_count; i++)
+		note_heap(space, heap->extents[i].start, &block_words);
+	objects = space->objects = ca_alloc(words * 8);
+	blocks = space->blocks = ca_alloc(block_words * 8 * 3);
+	for (size_t i = 0; i < space->region_count; i++) {
+		struct ca_region *region = &space->regions[i];
+
+		region->objects = objects;
+		objects += region->words;
+		if (!region->has_blocks)
+			continue;
+		region->blocks = blocks;
+		region->owned = blocks + block_words;
+		region->corpses = blocks + block_words * 2;
+		blocks += region->words;
+	}
 }
 
 struct ca_space *ca_space_build(const struct ca_image *image, const struct ca_heap *heap)
@@ -116,30 +147,19 @@ struct ca_space *ca_space_build(const struct ca_image *image, const struct ca_he
 			add_region(space, &capacity, segment->start, segment->end,
 				   ca_image_module(image, segment->start) ? 3 : 4);
 	}
-	for (size_t i = 0; i < space->region_count; i++) {
-		struct ca_region *region = &space->regions[i];
-
-		region->words = ((region->end - region->start) >> region->shift) / 64 + 1;
-		region->objects = ca_alloc(region->words * 8);
+	for (size_t i = 0; i < space->region_count; i++)
 		map_region(space, i);
-	}
 	map_arenas(space);
-	for (size_t i = 0; i < heap->arena_count; i++)
-		note_heap(space, heap->arenas[i].start);
-	for (size_t i = 0; i < heap->extent_count; i++)
-		note_heap(space, heap->extents[i].start);
+	make_bitmaps(space);
 	return space;
 }
 
 void ca_space_free(struct ca_space *space)
 {
-	for (size_t i = 0; i < space->region_count; i++) {
-		free(space->regions[i].objects);
-		free(space->regions[i].blocks);
-		free(space->regions[i].owned);
-		free(space->regions[i].corpses);
+	for (size_t i = 0; i < space->region_count; i++)
 		free(space->regions[i].rank);
-	}
+	free(space->objects);
+	free(space->blocks);
 	for (size_t i = 0; i < 1u << CA_TOP_BITS; i++)
 		free(space->windows[i]);
 	free(space->windows);

@@ -3,10 +3,10 @@
  * open, inside: bitmaps over the parts of the address space where objects can
  * be.
  *
- *   address >> 20 -> window -> region -> bit (one for each 16 bytes; in a
+ *   address >> 18 -> window -> region -> bit (one for each 16 bytes; in a
  *                                       module's data one for each 8)
  *
- * A window of 1 MiB that lies wholly in obmalloc's arenas says so itself: most
+ * A window of 256 KiB that lies wholly in obmalloc's arenas says so itself: most
  * words of a heap are settled by that one look.
  */
 #ifndef CA_OPEN_SPACE_H
@@ -14,7 +14,7 @@
 
 #include "../heap/heap.h"
 
-enum { CA_WINDOW_BITS = 20 };
+enum { CA_WINDOW_BITS = 18 };
 
 struct ca_region {
 	ca_addr start, end;
@@ -25,6 +25,7 @@ struct ca_region {
 	uint64_t *corpses;   /* in a heap: on a free list */
 	uint32_t *rank;      /* objects before each 512 bits, from node 0 on; made last */
 	uint64_t words;
+	bool has_blocks;
 };
 
 enum ca_where { CA_NOWHERE, CA_IN_ARENA, CA_OUTSIDE /* mapped, in no arena */ };
@@ -33,7 +34,8 @@ struct ca_space {
 	const struct ca_heap *heap;
 	struct ca_region *regions; /* by start */
 	size_t region_count;
-	uint32_t **windows;        /* [address >> 34][address >> 20 & 16383] */
+	uint64_t *objects, *blocks; /* the memory of all regions' bitmaps: huge pages serve a large one */
+	uint32_t **windows;        /* [address >> 32][address >> 18 & 16383] */
 };
 
 enum { CA_LEAF_BITS = 14, CA_TOP_BITS = 47 - CA_WINDOW_BITS - CA_LEAF_BITS };

@@ -7,8 +7,8 @@
 #include "../../coreanalyze/open/open.h"
 #include "../../coreanalyze/open/space.h"
 
-enum { PAGE = 4096, WINDOW = 1 << CA_WINDOW_BITS };
-static const uint8_t bytes[8 * WINDOW];
+enum { PAGE = 4096, MIB = 1 << 20 };
+static const uint8_t bytes[8 * MIB];
 
 struct fixture {
 	struct ca_context ctx;
@@ -80,7 +80,7 @@ static void test_space__numbers_go_there_and_back(void)
 {
 	const struct ca_segment segments[] = {
 		segment(0x555500000000, PAGE), segment(0x555500003000, 3 * PAGE),
-		segment(0x7f0000000000, 2 * WINDOW), segment(0x7ffffffff000, PAGE),
+		segment(0x7f0000000000, 2 * MIB), segment(0x7ffffffff000, PAGE),
 	};
 	const ca_addr objects[] = {
 		0x555500000000, 0x555500000010, 0x555500000ff0, 0x555500003000, 0x555500005ff0,
@@ -150,7 +150,7 @@ static void test_space__neighbours_share_no_word(void)
 static void test_space__says_where_an_address_is(void)
 {
 	const struct ca_segment segments[] = {
-		segment(0x7f0000000000, 4 * WINDOW), segment(0x7f0001000000, PAGE),
+		segment(0x7f0000000000, 4 * MIB), segment(0x7f0001000000, PAGE),
 	};
 	/* One fills a window, one touches two, one is not carved, one is in no memory. */
 	struct ca_arena_range arenas[] = {
