@@ -17,12 +17,6 @@ void ca_molds_fini(struct ca_molds *molds)
 	free(molds->items);
 }
 
-static bool is_same(const struct ca_mold *a, const struct ca_mold *b)
-{
-	return a->type == b->type && a->bytes == b->bytes && a->owned == b->owned &&
-	       a->flags == b->flags;
-}
-
 static uint32_t *slot_of(const struct ca_molds *molds, const struct ca_mold *mold)
 {
 	uint64_t key = mold->bytes ^ (uint64_t)mold->type << 24 ^ mold->owned << 40 ^
@@ -31,7 +25,7 @@ static uint32_t *slot_of(const struct ca_molds *molds, const struct ca_mold *mol
 	/* 2^64 / golden ratio: it moves all bits up to where we look. */
 	size_t i = key * 0x9e3779b97f4a7c15u >> (64 - molds->slot_bits);
 
-	while (molds->slots[i] && !is_same(&molds->items[molds->slots[i] - 1], mold))
+	while (molds->slots[i] && !ca_mold_is(&molds->items[molds->slots[i] - 1], mold))
 		i = (i + 1) & mask;
 	return &molds->slots[i];
 }
@@ -44,22 +38,21 @@ static void double_slots(struct ca_molds *molds)
 		*slot_of(molds, &molds->items[i]) = (uint32_t)i + 1;
 }
 
-uint32_t ca_molds_add(struct ca_molds *molds, const struct ca_mold *mold)
+uint32_t ca_molds_find(struct ca_molds *molds, const struct ca_mold *mold)
 {
 	uint32_t *slot = slot_of(molds, mold);
 
-	if (!*slot) {
-		if (molds->count >> (molds->slot_bits - 1)) {
-			double_slots(molds);
-			slot = slot_of(molds, mold);
-		}
-		molds->items = ca_grow(molds->items, &molds->capacity, molds->count + 1,
-				       sizeof(*molds->items));
-		molds->items[molds->count] = *mold;
-		molds->items[molds->count].count = 0;
-		*slot = (uint32_t)++molds->count;
+	if (*slot)
+		return *slot - 1;
+	if (molds->count >> (molds->slot_bits - 2)) {
+		double_slots(molds);
+		slot = slot_of(molds, mold);
 	}
-	molds->items[*slot - 1].count++;
+	molds->items = ca_grow(molds->items, &molds->capacity, molds->count + 1,
+			       sizeof(*molds->items));
+	molds->items[molds->count] = *mold;
+	molds->items[molds->count].count = 0;
+	*slot = (uint32_t)++molds->count;
 	return *slot - 1;
 }
 
@@ -118,7 +111,7 @@ uint32_t **ca_molds_settle(const struct ca_molds *const *tables, size_t count,
 	qsort(all, total, sizeof(*all), mold_order);
 	objects->molds = ca_alloc(total * sizeof(*objects->molds));
 	for (size_t i = 0; i < total; i++) {
-		if (last && is_same(last, &all[i].mold)) {
+		if (last && ca_mold_is(last, &all[i].mold)) {
 			last->count += all[i].mold.count;
 		} else {
 			last = &objects->molds[objects->mold_count++];
