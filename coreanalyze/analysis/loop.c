@@ -35,29 +35,37 @@ static uint32_t member_of(const struct search *s, ca_node node)
 /* How well an object stands for its cycle: an instance of a class, of any type but CPython's, any. */
 static unsigned rank(const struct ca_graph *graph, ca_node node)
 {
-	const struct ca_type_row *row;
+	const struct ca_type_row *row = &graph->objects->types[ca_node_type(graph->objects, node)];
 
-	if (!graph->objects)
-		return 0;
-	row = &graph->objects->types[ca_node_type(graph->objects, node)];
 	if (strncmp(row->name, "builtins.", 9) != 0)
 		return row->type->flags & CA_TPFLAGS_HEAPTYPE ? 0 : 1;
 	return row->type->is_meta ? 2 : 3;
 }
 
+/* Of the best rank, one of the rarest type: the parent rather than a child; the lowest address. */
 static uint32_t choose_start(const struct search *s)
 {
-	uint32_t best = 0;
+	struct ca_map by_type = {0};
 	unsigned best_rank = 4;
+	uint64_t best_count = 0;
+	uint32_t best = 0;
+	bool fresh;
 
-	for (uint32_t i = 0; i < s->count && best_rank; i++) {
+	if (!s->graph->objects)
+		return 0;
+	for (uint32_t i = 0; i < s->count; i++)
+		++*ca_map_add(&by_type, ca_node_type(s->graph->objects, s->members[i]), &fresh);
+	for (uint32_t i = 0; i < s->count; i++) {
 		unsigned its = rank(s->graph, s->members[i]);
+		uint64_t count = *ca_map_find(&by_type, ca_node_type(s->graph->objects, s->members[i]));
 
-		if (its < best_rank) {
-			best = i;
-			best_rank = its;
-		}
+		if (its > best_rank || (its == best_rank && count >= best_count))
+			continue;
+		best = i;
+		best_rank = its;
+		best_count = count;
 	}
+	ca_map_fini(&by_type);
 	return best;
 }
 

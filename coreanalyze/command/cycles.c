@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* Reference cycles, their finalizers, and the garbage that waits. */
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -84,6 +85,32 @@ static const char *via(struct show *show, const struct ca_loop_step *step)
 			     &show->scratch);
 }
 
+/* ".__dict__" and "['x']" are ".x" to Python, where x is a name. */
+static const char *after_dict(struct show *show, const char *label)
+{
+	size_t length = strlen(label);
+
+	if (length < 5 || strncmp(label, "['", 2) != 0 || strcmp(label + length - 2, "']") != 0)
+		return NULL;
+	for (size_t i = 2; i < length - 2; i++)
+		if (!isalnum((unsigned char)label[i]) && label[i] != '_')
+			return NULL;
+	return ca_arena_printf(&show->scratch, ".%.*s", (int)(length - 4), label + 2);
+}
+
+static const char *append_step(struct show *show, const char *path, const struct ca_loop_step *step)
+{
+	static const char dict[] = ".__dict__";
+	const char *label = via(show, step), *name = NULL;
+	size_t length = strlen(path);
+
+	if (length > strlen(dict) && strcmp(path + length - strlen(dict), dict) == 0)
+		name = after_dict(show, label);
+	if (name)
+		return ca_arena_printf(&show->scratch, "%.*s%s", (int)(length - strlen(dict)), path, name);
+	return ca_arena_printf(&show->scratch, "%s%s", path, label);
+}
+
 /* "Parent.children[0].parent": from the first member back to it. */
 static const char *path_of(struct show *show, const struct ca_cycle *cycle,
 			   struct ca_loop_step **steps, size_t *count)
@@ -94,7 +121,7 @@ static const char *path_of(struct show *show, const struct ca_cycle *cycle,
 	*count = ca_cycle_loop(show->graph, &show->found.cycles, cycle, steps);
 	path = short_name(type_name(show, (*steps)[0].node));
 	for (size_t i = 0; i < *count && i < MOST_STEPS; i++)
-		path = ca_arena_printf(&show->scratch, "%s%s", path, via(show, &(*steps)[i]));
+		path = append_step(show, path, &(*steps)[i]);
 	return *count <= MOST_STEPS ? path : ca_arena_printf(&show->scratch, "%s...", path);
 }
 

@@ -243,9 +243,6 @@ static struct ca_error *settle(struct ca_runtime *rt)
 			ca_settle_generation0(rt);
 		if (ca_settle_group(rt, group))
 			continue;
-		/* In the middle of a collection what links back is in other use. */
-		if (group->score == ca_score_collector && is_collecting(rt))
-			continue;
 		if (!rt->proved) {
 			char what[128];
 

@@ -20,13 +20,19 @@ static size_t collectors(const struct ca_runtime *rt, ca_addr *out)
 	return count;
 }
 
-/* A list's head: its next one points back, its previous one forth. */
-static bool is_head(const struct ca_image *image, ca_addr head)
+/*
+ * A list's head: its next one points back, its previous one forth. Not so in the
+ * middle of a collection, when these words are in other use.
+ */
+static bool is_head(const struct ca_image *image, ca_addr head, bool collecting)
 {
 	ca_addr next = ca_word_at(image, head, 0) & ~3ull, prev = ca_word_at(image, head, 8) & ~3ull;
 
-	return next && prev && !(head & 3) &&
-	       (ca_word_at(image, next, 8) & ~3ull) == (head & ~3ull) &&
+	if (!next || !prev || head & 3)
+		return false;
+	if (collecting)
+		return ca_image_at(image, next, 16) && ca_image_at(image, prev, 16);
+	return (ca_word_at(image, next, 8) & ~3ull) == (head & ~3ull) &&
 	       (ca_word_at(image, prev, 0) & ~3ull) == (head & ~3ull);
 }
 
@@ -42,14 +48,16 @@ static bool lists_hold(const struct ca_runtime *rt, ca_addr gc)
 {
 	const struct ca_layout *layout = &rt->layout;
 	ca_addr first = gc + (uint64_t)layout->gc.generations;
+	uint32_t collecting = 0;
 
+	ca_image_u32(rt->image, gc + (uint64_t)layout->gc.collecting, &collecting);
 	if (ca_has(layout->gc.generation0) &&
 	    ca_word_at(rt->image, gc, layout->gc.generation0) != first)
 		return false;
 	for (unsigned g = 0; g + 1 < CA_GENERATIONS; g++)
-		if (!is_head(rt->image, first + g * (uint64_t)layout->gc_generation.size))
+		if (!is_head(rt->image, first + g * (uint64_t)layout->gc_generation.size, collecting == 1))
 			return false;
-	return is_head(rt->image, gc + (uint64_t)layout->gc.permanent_generation);
+	return is_head(rt->image, gc + (uint64_t)layout->gc.permanent_generation, collecting == 1);
 }
 
 int64_t ca_score_collector(const struct ca_runtime *rt)
