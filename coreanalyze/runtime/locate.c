@@ -273,13 +273,24 @@ static struct ca_error *prove(struct ca_runtime *rt)
 	return NULL;
 }
 
-static struct ca_error *no_python(const struct ca_image *image, size_t candidates)
+/* The file's name is all that says the release then: "libpython3.7m.so.1.0". */
+static struct ca_error *no_interpreter(const struct ca_module *module)
 {
-	if (candidates)
-		return ca_error_make(CA_TARGET, "no running Python interpreter",
-				     "supported are " SUPPORTED,
-				     "_PyRuntime is there, but holds no interpreter that a known layout fits "
-				     "(not started yet, finalized, or an unknown release)");
+	const char *slash = strrchr(module->path, '/');
+	char name[256];
+
+	slash = slash ? slash + 1 : module->path;
+	ca_escape(name, sizeof(name), slash, strlen(slash));
+	return ca_error_make(CA_TARGET, "no running Python interpreter", "supported are " SUPPORTED,
+			     "_PyRuntime is there, in %s, but holds no interpreter that a known layout "
+			     "fits (not started yet, finalized, or an unknown release)",
+			     name);
+}
+
+static struct ca_error *no_python(const struct ca_image *image, const struct ca_module *candidate)
+{
+	if (candidate)
+		return no_interpreter(candidate);
 
 	size_t missing = 0;
 
@@ -345,7 +356,7 @@ struct ca_error *ca_runtime_open_with(struct ca_context *ctx, const struct ca_im
 {
 	struct ca_error *err = NULL;
 	struct ca_runtime *rt = ca_alloc(sizeof(*rt));
-	size_t candidates = 0;
+	const struct ca_module *candidate = NULL;
 	bool found = false;
 
 	rt->ctx = ctx;
@@ -358,7 +369,7 @@ struct ca_error *ca_runtime_open_with(struct ca_context *ctx, const struct ca_im
 		where.address = ca_module_symbol(where.module, "_PyRuntime");
 		if (!where.address)
 			continue;
-		candidates++;
+		candidate = where.module;
 		err = try_candidate(rt, &where, &found);
 	}
 	bool by_shape = !err && !found;
@@ -366,7 +377,7 @@ struct ca_error *ca_runtime_open_with(struct ca_context *ctx, const struct ca_im
 	if (by_shape)
 		err = seek_by_shape(rt, &found);
 	if (!err && !found)
-		err = no_python(image, candidates);
+		err = no_python(image, candidate);
 	if (!err)
 		err = prove(rt);
 	if (err) {

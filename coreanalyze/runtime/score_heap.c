@@ -3,7 +3,7 @@
 #include "keys.h"
 #include "settle.h"
 
-enum { ARENAS_PROBED = 64, TYPES_PROBED = 4 };
+enum { ARENAS_PROBED = 64, TYPES_PROBED = 4, MOST_FREE = 1 << 12 };
 
 static ca_addr main_interp(const struct ca_runtime *rt)
 {
@@ -111,7 +111,6 @@ static int64_t chain_length(const struct ca_runtime *rt, ca_addr first, int32_t 
 /* 3.14+: each list is as long as it says; where more are, none was missed. */
 int64_t ca_score_freelists(const struct ca_runtime *rt)
 {
-	enum { MOST = 1 << 16 };
 	const struct ca_layout *layout = &rt->layout;
 	ca_addr lists = main_interp(rt) + (uint64_t)layout->interp.freelists;
 	int64_t sum = 0;
@@ -121,7 +120,7 @@ int64_t ca_score_freelists(const struct ca_runtime *rt)
 	for (int32_t at = 0; at < layout->freelists.size; at += layout->freelist.size) {
 		ca_addr head = ca_word_at(rt->image, lists + (uint64_t)at, layout->freelist.freelist);
 		uint64_t count = ca_word_at(rt->image, lists + (uint64_t)at, layout->freelist.size_field);
-		int64_t length = count < MOST ? chain_length(rt, head, 0, count) : -1;
+		int64_t length = count < MOST_FREE ? chain_length(rt, head, 0, count) : -1;
 
 		if (length < 0)
 			return -1;
@@ -140,7 +139,7 @@ int64_t ca_score_floats(const struct ca_runtime *rt)
 
 	if (!ca_has(layout->interp.float_freelist) || ca_has(layout->freelists.size))
 		return 0;
-	if (!ca_image_u32(rt->image, at - 8, &count))
+	if (!ca_image_u32(rt->image, at - 8, &count) || count > MOST_FREE)
 		return -1;
 	for (ca_addr dead = first; dead; dead = ca_word_at(rt->image, dead, layout->object.ob_type))
 		if (dead & 7 || !count-- || ca_word_at(rt->image, dead, layout->object.ob_refcnt))

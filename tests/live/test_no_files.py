@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 
+import cores
 import interpreters
 import tool
-from runner import each_core
+from runner import Skip, each_core, each_python
 
 UNNAMED = "<static type at "
 
@@ -99,3 +101,64 @@ def check_module(core: str, root: str, module: dict, state: str) -> None:
     states = {m["path"]: m["state"] for m in modules(core, "--sysroot", root)}
     assert states.pop(module["path"]) == state, (module["path"], state)
     assert set(states.values()) == {"used"}, states
+
+
+# chroot goes to the root; a core goes where the process is.
+IDLE = """
+import glob, os, sys
+os.chdir(glob.glob(os.path.dirname(sys.argv[1]) + "/cwd-*")[0])
+class Node: pass
+kept = [Node() for _ in range(1000)]
+with open(sys.argv[1] + ".1", "w") as f:
+    f.write('{}')
+sys.stdin.read()
+"""
+
+
+class Inside(interpreters.Interpreter):
+    """An interpreter of another suite, run with that suite's tree as its root."""
+
+    @property
+    def root(self) -> str:
+        return os.path.realpath(os.path.join(os.path.dirname(self.path), "root"))
+
+    def command(self, *args: str) -> list[str]:
+        with open(self.path) as f:
+            loader = re.search(r'exec "([^"]+)"', f.read())[1]
+        words = [loader, "--library-path", "/lib/x86_64-linux-gnu:/usr/lib/x86_64-linux-gnu",
+                 "/usr/bin/python%d.%d" % self.minor, "-B", *args]
+        # All of it lies in the root; the wrapper may call that by another path.
+        inside = [re.sub(r"^/.*?/root(?=/)", "", os.path.realpath(w)) if w.startswith(
+            (os.path.dirname(self.path), self.root)) or w == loader else w for w in words]
+        return ["chroot", self.root, *inside]
+
+
+@each_python()
+def test_a_container(python):
+    """Paths are as the process saw them; its files are inside its root."""
+    inside = Inside(python.name, python.path, python.version, python.library)
+    root = inside.root
+    if not os.path.isdir(os.path.join(root, "usr", "lib")):
+        raise Skip("not of another suite")
+    if os.geteuid() != 0:
+        raise Skip("only root may change the root")
+    with tempfile.TemporaryDirectory(prefix="coreanalyze-test-", dir=root) as directory:
+        script = os.path.join(directory, "idle.py")
+        with open(script, "w") as f:
+            f.write(IDLE)
+        with cores.Target(inside, directory, script=script) as target:
+            target.truth_path()
+            # pid:N looks inside /proc/N/root by itself.
+            live = types(f"pid:{target.pid}")
+            # The kernel writes the paths as the process sees them.
+            core = target.core("kernel", os.path.join(directory, "core"))
+        whole = types(core, "--sysroot", root)
+        assert not whole[0]["warnings"] and not live[0]["warnings"], (whole[0]["warnings"],
+                                                                      live[0]["warnings"])
+        assert whole[1]["__main__.Node"]["count"] == live[1]["__main__.Node"]["count"] == 1000
+        assert {m["state"] for m in modules(core, "--sysroot", root)} == {"used"}
+        # On this machine such paths are nobody's, or another build's.
+        for module in modules(core):
+            assert module["state"] != "used" or module["file"] is None, module
+            assert re.match(r"/(usr/|lib)", module["path"]), module
+        check_same(whole, types(core))

@@ -98,6 +98,7 @@ def test_tables_and_fields(python):
         check_without(core, wanted, [t for t in own if t != table], table)
         check_shifts(core, wanted)
         check_other_minors(core, [m for m in known if m != python.version[1]])
+        check_unknown_minor(core, own, python)
 
 
 def used(core: str) -> str:
@@ -132,3 +133,10 @@ def check_other_minors(core: str, minors: list[int]) -> None:
     cases = [f"only {minor}" for minor in minors]
     for case, line in zip(cases, answers(core, cases)):
         assert line.startswith("error: "), (case, line)
+
+
+def check_unknown_minor(core: str, own: list[str], python) -> None:
+    line, = answers(core, ["without " + " ".join(own)])
+    # From 3.13 memory says the version; before, the name of the file does.
+    version = "%d.%d.%d" % python.version if python.version >= (3, 13) else "python%d.%d" % python.minor
+    assert line.startswith("error: ") and version in line, line
