@@ -94,13 +94,9 @@ static void visit_buffer(struct ca_visitor *v, ca_addr start, uint64_t bytes, en
 
 	struct ca_region *region = ca_space_region(worker->collector->space, start);
 
-<<<<<<< HEAD
-	if (region && region->owned && ca_region_bit(region, start, &word, &mask))
-=======
-	if (!region || !ca_region_bit(region, start, &word, &mask))
+	if (!region || !region->owned || !ca_region_bit(region, start, &word, &mask))
 		return;
 	if (how == CA_BUFFER_SHARED)
->>>>>>> 3883f59 (open: memory is fetched ahead, what the trust line counts is counted by all workers, popcnt where there is one)
 		set_bit(region->owned, word, mask);
 	else
 		__atomic_fetch_or(&region->owned[word], mask, __ATOMIC_RELAXED);
