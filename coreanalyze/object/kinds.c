@@ -423,14 +423,38 @@ bool ca_object_is_immortal(const struct ca_layout *layout, const uint8_t *at)
 	return layout->c.immortal && (int32_t)ca_load_u64(at + layout->object.ob_refcnt) < 0;
 }
 
-bool ca_object_links_hold(const struct ca_reader *reader, const struct ca_object *object)
+/*
+ * During a collection the way back is in other use (Modules/gcmodule.c: update_refs), and lists'
+ * heads lie on the collector's stack.
+ */
+static bool leads_on(struct ca_reader *reader, ca_addr next)
+{
+	enum { STACK_NEAR = 1 << 20 };
+	const struct ca_image *image = reader->image;
+	uint64_t type;
+
+	for (size_t i = 0; i < image->lwp_count; i++)
+		if (next - image->lwps[i].sp < STACK_NEAR)
+			return true;
+	for (size_t i = 0; i < reader->rt->interp_count; i++)
+		if (next - reader->rt->interps[i].gc < (uint64_t)reader->layout->gc.size)
+			return true;
+	if (!ca_image_u64(image, next + 16 + (uint64_t)reader->layout->object.ob_type, &type))
+		return false;
+
+	const struct ca_type *of = ca_type_at(reader, type);
+
+	return of && of->gc;
+}
+
+bool ca_object_links_hold(struct ca_reader *reader, const struct ca_object *object)
 {
 	uint64_t next = ca_load_u64(object->at - 16), back;
 
-	if (reader->rt->collecting)
-		return true;
 	if (!next) /* bit 0: a finalizer has run (pycore_gc.h: _PyGC_PREV_MASK_FINALIZED) */
 		return (ca_load_u64(object->at - 8) & ~1ull) == 0;
+	if (reader->rt->collecting)
+		return leads_on(reader, next & ~3ull);
 	return ca_image_u64(reader->image, (next & ~3ull) + 8, &back) &&
 	       (back & ~3ull) == ((object->address - 16) & ~3ull);
 }

@@ -338,10 +338,10 @@ bool ca_weakref_read(struct ca_reader *reader, ca_addr weakref, ca_addr *object,
 
 /*
  * The collector's links are those of an object: in a list, the next one points
- * back; in none, both are clear. A block's stale contents are told by this. Not
- * asked during a collection, when the links are in other use.
+ * back; in none, both are clear. A block's stale contents are told by this.
+ * During a collection, when the way back is in other use, the next one is looked at.
  */
-bool ca_object_links_hold(const struct ca_reader *reader, const struct ca_object *object);
+bool ca_object_links_hold(struct ca_reader *reader, const struct ca_object *object);
 
 /*
  * The name by which a module, a class or a function is looked up in the source

@@ -83,7 +83,8 @@ def check_paths(made):
     (shape,) = document["shapes"]
     assert shape["count"] == ALIVE + DEAD and shape["path"] == "Parent.children[0].parent"
     paths = {shape["path"] for shape in made.ask("--limit", "0")["shapes"]}
-    assert {"Node.peer.peer", "list[0]"} <= paths, paths
+    # Up to 3.10 a Node and its dict make the same shape, whatever the attribute's name.
+    assert "list[0]" in paths and paths & {"Node.peer.peer", "Node.me"}, paths
 
 
 @each_python()
