@@ -266,7 +266,6 @@ static void ask_graph(struct answer *answer)
 {
 	struct ca_graph *graph;
 	struct ca_verify verify;
-	struct ca_gc_report report;
 	struct ca_gc_facts facts;
 	struct ca_cycles cycles;
 	struct ca_error *err = ca_graph_build(&answer->ctx, answer->objects, &graph);
@@ -283,13 +282,11 @@ static void ask_graph(struct answer *answer)
 	     "no more is explained than is checked");
 	ca_verify_build(graph, &verify);
 	ca_verify_fini(&verify);
-	ca_gc_report_build(answer->objects, &report);
-	ca_gc_facts_build(answer->objects, report.places, &facts);
+	ca_gc_facts_build(answer->objects, &facts);
 	ca_cycles_build(&answer->ctx, graph, &facts, false, NULL, &cycles);
 	must(cycles.objects <= answer->objects->count, "cycles are made of objects");
 	ca_cycles_fini(&cycles);
 	ca_gc_facts_fini(&facts);
-	ca_gc_report_fini(&report);
 	ca_graph_free(graph);
 }
 
