@@ -168,6 +168,16 @@ static bool size_fits(const struct ca_layout *layout, const struct ca_kind *kind
 	return (uint64_t)size == basicsize;
 }
 
+/* A static type without a module's name, in a file that is no part of CPython's (Cython makes such). */
+static bool is_foreign(const struct ca_reader *reader, ca_addr address, bool heap, const char *tp_name)
+{
+	const struct ca_module *home = heap || strchr(tp_name, '.')
+					       ? NULL
+					       : ca_image_module(reader->image, address);
+
+	return home && home != reader->rt->module && !strstr(home->path, "/lib-dynload/");
+}
+
 /*
  * Walks up the bases for the kind: the first base that begins one by its name,
  * else the topmost one that has a kind's flag.
@@ -194,7 +204,7 @@ static void find_kind(const struct ca_reader *reader, struct ca_type *type)
 			named = !is_python_class(reader, at, text);
 
 		type->opaque |= named && is_opaque(text);
-		type->untaught |= named && !ca_is_stdlib_type(text);
+		type->untaught |= named && (!ca_is_stdlib_type(text) || is_foreign(reader, at, heap, text));
 
 		const struct ca_kind *kind = ca_kind_of(flags, heap, named ? text : NULL);
 

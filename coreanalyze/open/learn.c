@@ -5,7 +5,7 @@
 #include "instances.h"
 
 enum {
-	SAMPLES = 64,
+	SAMPLES = 1024, /* a type with no more is learnt from all of them */
 	MAX_OFFSET = UINT16_MAX,
 };
 

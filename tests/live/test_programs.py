@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Real programs: every reference against what the interpreter's own code visits."""
+
+import contextlib
+import os
+import subprocess
+import tempfile
+import time
+
+import cores
+import interpreters
+import tool
+from runner import Skip, each_python
+
+PATIENCE = 120      # seconds for a program to get to work, on a busy machine
+
+
+def rows_of(document):
+    return {row["type"]: row for row in document["deep"]["types"]}
+
+
+def check_edges(document, least=0.999):
+    deep = document["deep"]
+    run = deep["objects"] - deep["not_emulated"]
+    different = [row for row in deep["types"] if row["equal"] + row["not_emulated"] < row["objects"]]
+    assert deep["equal"] >= least * run, different
+    assert run >= least * deep["objects"], [row for row in deep["types"] if row["not_emulated"]]
+
+
+def processor_seconds(pid):
+    with open(f"/proc/{pid}/stat") as f:
+        fields = f.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@contextlib.contextmanager
+def at_work(command, seconds, **options):
+    """A program that has computed for so long."""
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                               stderr=subprocess.DEVNULL, start_new_session=True, **options)
+    try:
+        end = time.monotonic() + PATIENCE
+        while processor_seconds(process.pid) < seconds:
+            assert process.poll() is None, f"{command} ended: {process.returncode}"
+            assert time.monotonic() < end, f"{command} does not get to work"
+            time.sleep(0.01)
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, 9)
+        process.wait()
+
+
+@each_python()
+def test_the_standard_librarys_own_tests_in_mid_run(python):
+    modules = ("test.test_typing", "test.test_dataclasses", "test.test_asyncio.test_tasks")
+    there = subprocess.run(python.command("-c", "import " + ", ".join(modules)),
+                           capture_output=True, env=python.environment())
+    if there.returncode:
+        raise Skip("it has no test package")
+    with tempfile.TemporaryDirectory() as directory:
+        core = os.path.join(directory, "core")
+        with at_work(python.command("-m", "unittest", *modules), 2.0, cwd=directory,
+                     env=python.environment()) as process:
+            tool.ask("capture", str(process.pid), "-o", core)
+        check_edges(tool.ask("verify", core, "--deep=200"))
+
+
+def system_python():
+    done = subprocess.run([os.path.join(interpreters.ROOT, "tools", "programs.sh")],
+                          capture_output=True, text=True)
+    for python in interpreters.chosen():
+        if python.name.startswith("system-") and done.returncode == 0:
+            return python, dict(line.split("=", 1) for line in done.stdout.splitlines())
+    raise Skip(f"no Python of the system, or not its programs: {done.stderr.strip()}")
+
+
+def test_real_programs():
+    """Django after some requests, numpy, lxml, a manual built by Sphinx, other extensions."""
+    python, environment = system_python()
+    with tempfile.TemporaryDirectory() as directory:
+        with cores.Target(python, directory, "numpy", "lxml", "extensions", "django", "sphinx",
+                          env=environment) as target:
+            target.truth_path()
+            core = target.core("gcore", os.path.join(directory, "core"))
+        document = tool.ask("verify", core, "--deep=200", "--limit", "0")
+    check_edges(document)
+    rows = rows_of(document)
+    learnt = [row for name, row in rows.items()
+              if name.split(".")[0] in ("lxml", "numpy", "multidict", "greenlet", "_cffi_backend")]
+    assert len(learnt) > 20
+    for row in learnt:
+        assert row["equal"] == row["objects"], row
