@@ -26,7 +26,7 @@
 #include "../../coreanalyze/analysis/analysis.h"
 #include "harm.h"
 
-enum { LIMIT_SECONDS = 10, PAGE = 4096, ADDRESSES_ASKED = 400 };
+enum { LIMIT_SECONDS = 60, PAGE = 4096, ADDRESSES_ASKED = 400 };
 
 static volatile uint64_t current_seed;
 static volatile sig_atomic_t armed;

@@ -114,7 +114,9 @@ def test_what_is_installed():
     found = sorted(os.path.relpath(os.path.join(folder, name), root + PREFIX)
                    for folder, _, names in os.walk(root) for name in names)
     version = pkg_config(root, "--modversion")[0]
-    assert found == sorted([
+    in_gdb = [name for name in found if name.startswith("share/coreanalyze/gdb/")]
+    assert "share/coreanalyze/gdb/coreanalyze-gdb.py" in in_gdb, found
+    assert [name for name in found if name not in in_gdb] == sorted([
         "bin/coreanalyze", "include/coreanalyze.h", "lib/libcoreanalyze.a",
         "lib/libcoreanalyze.so", f"lib/libcoreanalyze.so.{version}",
         "lib/libcoreanalyze.so.0", "lib/pkgconfig/coreanalyze.pc"]), found

@@ -191,7 +191,7 @@ class OnSignal:
 
 signal.signal(signal.SIGUSR1, OnSignal())
 
-InHandler = planted("InHandler", "logging")
+InHandler = planted("InHandler", "logging", "handlers[0].records")
 
 
 class Keeping(logging.Handler):
