@@ -6,7 +6,7 @@
 
 #include "command.h"
 
-enum { KEY_MIN_EXPLAINED = 300, KEY_DEEP, TEXT_ROWS = 15, EXCESS_ROWS = 100, TEXT_EXCESS_ROWS = 10, DEEP_SAMPLES = 100 };
+enum { KEY_MIN_EXPLAINED = 300, KEY_DEEP, TEXT_ROWS = 15, OBJECTS = 100, TEXT_OBJECTS = 10, DEEP_SAMPLES = 100 };
 
 struct own {
 	bool deep;
@@ -74,8 +74,9 @@ static void put_mismatches(struct ca_writer *w, const struct ca_request *request
 	};
 	size_t shown = ca_shown(request, count, request->form == CA_FORM_TEXT ? TEXT_ROWS : 0);
 
-	if (count)
-		ca_title(w, "%s", title);
+	if (!count && request->form == CA_FORM_TEXT)
+		return;
+	ca_title(w, "%s", title);
 	ca_table_begin(w, key, columns, CA_COUNT(columns));
 	for (size_t i = 0; i < shown; i++) {
 		ca_cell_text(w, rows[i].name);
@@ -118,32 +119,44 @@ static int by_excess(const void *a, const void *b)
 	return x->excess != y->excess ? (x->excess < y->excess ? 1 : -1) : x->node < y->node ? -1 : 1;
 }
 
-/* The objects that have most references too many. */
-static void put_excess(struct ca_writer *w, const struct ca_request *request,
-		       const struct ca_graph *graph)
+static int by_deficit(const void *a, const void *b)
+{
+	const struct ca_mismatch *x = *(const struct ca_mismatch *const *)a;
+	const struct ca_mismatch *y = *(const struct ca_mismatch *const *)b;
+
+	return x->deficit != y->deficit ? (x->deficit < y->deficit ? 1 : -1)
+					: x->node < y->node ? -1 : 1;
+}
+
+/* The objects that have most references too many, or too few. */
+static void put_objects(struct ca_writer *w, const struct ca_request *request,
+			const struct ca_graph *graph, bool excess)
 {
 	static const struct ca_column columns[] = {
 		{"address", "ADDRESS", CA_CELL_ADDR},
 		{"type", "TYPE", CA_CELL_TEXT},
-		{"references", "EXCESS", CA_CELL_COUNT},
+		{"references", "REFERENCES", CA_CELL_COUNT},
 	};
 	const struct ca_objects *objects = graph->objects;
 	const struct ca_mismatch **order = ca_alloc((graph->audit.count + 1) * sizeof(*order));
 	size_t count = 0, shown;
 
 	for (size_t i = 0; i < graph->audit.count; i++)
-		if (graph->audit.items[i].excess)
+		if (excess ? graph->audit.items[i].excess : graph->audit.items[i].deficit)
 			order[count++] = &graph->audit.items[i];
-	qsort(order, count, sizeof(*order), by_excess);
-	shown = ca_shown(request, count, request->form == CA_FORM_TEXT ? TEXT_EXCESS_ROWS : EXCESS_ROWS);
-	ca_put_uint(w, "excess_total", count);
-	if (count)
-		ca_title(w, "Objects with an excess");
-	ca_table_begin(w, "excess", columns, CA_COUNT(columns));
+	qsort(order, count, sizeof(*order), excess ? by_excess : by_deficit);
+	shown = ca_shown(request, count, request->form == CA_FORM_TEXT ? TEXT_OBJECTS : OBJECTS);
+	ca_put_uint(w, excess ? "excess_total" : "deficit_total", count);
+	if (!count && request->form == CA_FORM_TEXT) {
+		free(order);
+		return;
+	}
+	ca_title(w, excess ? "Objects with an excess" : "Objects with a deficit");
+	ca_table_begin(w, excess ? "excess" : "deficit", columns, CA_COUNT(columns));
 	for (size_t i = 0; i < shown; i++) {
 		ca_cell_addr(w, ca_objects_address(objects, order[i]->node));
 		ca_cell_text(w, objects->types[ca_node_type(objects, order[i]->node)].name);
-		ca_cell_uint(w, order[i]->excess);
+		ca_cell_uint(w, excess ? order[i]->excess : order[i]->deficit);
 		ca_row_end(w);
 	}
 	ca_table_end(w, count - shown);
@@ -225,7 +238,8 @@ static struct ca_error *show_verify(struct ca_request *request, struct ca_sessio
 	ca_line(w, "%s objects, %s references between them, %s roots", ca_grouped(graph->object_count).text,
 		ca_grouped(edges).text, ca_grouped(graph->root_count).text);
 	put_refcounts(w, request, graph);
-	put_excess(w, request, graph);
+	put_objects(w, request, graph, true);
+	put_objects(w, request, graph, false);
 	if (((const struct own *)request->own)->deep)
 		put_deep(w, request, session->objects, request->own);
 	ca_put_trust(w, session->objects);

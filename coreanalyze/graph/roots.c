@@ -157,6 +157,20 @@ static void add_tables(struct ca_builder *builder, const struct ca_interp *inter
 		add_words(builder, at + (uint64_t)layout->interp.small_ints, SMALL_INTS, 8, "small ints");
 }
 
+/* 3.10, 3.11: strings of C's static names (struct _Py_unicode_ids), one for each that was used. */
+static void add_identifiers(struct ca_builder *builder, const struct ca_interp *interp)
+{
+	enum { MOST = 1 << 16 };
+	const struct ca_layout *layout = &builder->objects->rt->layout;
+	const struct ca_image *image = builder->objects->image;
+	uint64_t array, size;
+
+	if (ca_has(layout->interp.unicode_ids) &&
+	    ca_image_u64(image, interp->address + (uint64_t)layout->interp.unicode_ids, &array) &&
+	    ca_image_u64(image, interp->address + (uint64_t)layout->interp.unicode_ids_size, &size))
+		add_words(builder, array, size < MOST ? size : MOST, 8, "identifiers");
+}
+
 /*
  * atexit's callbacks: up to 3.13 an array of pointers to {function, args,
  * kwargs}, ended by what is no such pointer; then a list.
@@ -263,6 +277,7 @@ void ca_graph_find_roots(struct ca_builder *builder)
 	for (size_t i = 0; i < rt->interp_count; i++) {
 		add_interpreter(builder, &rt->interps[i]);
 		add_tables(builder, &rt->interps[i]);
+		add_identifiers(builder, &rt->interps[i]);
 		add_atexit(builder, &rt->interps[i]);
 	}
 	add_statics(builder, true);

@@ -118,6 +118,31 @@ static bool is_interned(const struct ca_builder *builder, ca_node node)
 	return false;
 }
 
+static uint64_t count_of(const struct ca_objects *objects, ca_node node)
+{
+	const uint8_t *head = ca_image_at(objects->image, ca_objects_address(objects, node), 16);
+
+	return head ? ca_object_refcount(&objects->rt->layout, head) : 0;
+}
+
+/*
+ * 3.11: objects that are compiled in refer to None and to types without counting
+ * them; what they refer to of their own sort has no count to speak of.
+ */
+static void drop_uncounted(struct tracer *tracer, const struct ca_object *object, uint64_t begin)
+{
+	const struct ca_objects *objects = tracer->builder->objects;
+	uint64_t forever = (uint64_t)objects->rt->layout.c.static_refcount / 2;
+	struct ca_span *span = tracer->span;
+
+	if (!forever || ca_object_refcount(&objects->rt->layout, object->at) <= forever)
+		return;
+	for (uint64_t i = begin; i < span->count; i++)
+		if (ca_image_module(objects->image, ca_objects_address(objects, span->to[i])) &&
+		    count_of(objects, span->to[i]) <= forever)
+			span->flags[i] &= (uint8_t)~CA_EDGE_STRONG;
+}
+
 static void trace_object(struct tracer *tracer, struct ca_reader *reader, ca_node node,
 			 ca_addr address, bool is_function)
 {
@@ -131,6 +156,7 @@ static void trace_object(struct tracer *tracer, struct ca_reader *reader, ca_nod
 	ca_object_traverse(reader, &object, &tracer->visitor);
 	tracer->drop = 0;
 	visit_type(tracer, reader, &object);
+	drop_uncounted(tracer, &object, begin);
 	if (is_function)
 		mark_namespaces(tracer, &object, begin);
 }

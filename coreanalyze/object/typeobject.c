@@ -35,10 +35,27 @@ static void visit_members(struct ca_reader *reader, const struct ca_object *obje
 	v->buffer(v, members, (count + 1) * MEMBER_BYTES, CA_BUFFER_OWNED);
 }
 
+/*
+ * A static type's base is what the source says, which nobody counts, or object,
+ * which PyType_Ready() puts in where the source says nothing.
+ */
+static bool counts_base(const struct ca_reader *reader, const struct ca_object *object)
+{
+	const struct ca_layout *layout = reader->layout;
+	uint64_t above = 0;
+
+	if (object->pre)
+		return true;
+	ca_image_u64(reader->image,
+		     ca_word(object, layout->type.tp_base) + (uint64_t)layout->type.tp_base, &above);
+	return layout->c.static_type_base && !above;
+}
+
 /* What hangs on a type's own words. Static ones are not the collector's. */
-static void visit_fields(const struct ca_layout *layout, const struct ca_object *object,
+static void visit_fields(const struct ca_reader *reader, const struct ca_object *object,
 			 struct ca_visitor *v)
 {
+	const struct ca_layout *layout = reader->layout;
 	const struct {
 		int32_t at;
 		bool visited;
@@ -59,6 +76,8 @@ static void visit_fields(const struct ca_layout *layout, const struct ca_object 
 	for (size_t i = 0; i < CA_COUNT(fields); i++) {
 		enum ca_held held = heap && fields[i].visited ? CA_HELD_GC : CA_HELD_HIDDEN;
 
+		if (fields[i].at == layout->type.tp_base && !counts_base(reader, object))
+			held = CA_HELD_WEAK;
 		if (heap || fields[i].at < layout->type.size)
 			ca_visit_own(object, fields[i].at, 1, held, fields[i].name, v);
 	}
@@ -105,7 +124,7 @@ void ca_visit_type(struct ca_reader *reader, const struct ca_object *object, str
 	const struct ca_layout *layout = reader->layout;
 	struct ca_keys keys;
 
-	visit_fields(layout, object, v);
+	visit_fields(reader, object, v);
 	visit_namespaces(reader, object, v);
 	if (!object->pre) {
 		visit_members(reader, object, v);

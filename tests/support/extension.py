@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The extension module `untaught` (extension_module/untaught.c), built for an interpreter."""
+"""Extension modules, built for an interpreter: `untaught` (extension_module/untaught.c), and others."""
 
 from __future__ import annotations
 
@@ -11,8 +11,12 @@ from cores import HERE, Unavailable
 from interpreters import Interpreter
 
 
-def build(python: Interpreter, directory: str) -> dict[str, str]:
-    """Builds it in directory; the environment in which that Python finds it."""
+UNTAUGHT = os.path.join(HERE, "extension_module", "untaught.c")
+
+
+def build(python: Interpreter, directory: str, name: str = "untaught",
+          source: str = UNTAUGHT) -> dict[str, str]:
+    """Builds a module in directory; the environment in which that Python finds it."""
     ask = "import sysconfig; print(sysconfig.get_path('include'))"
     include = subprocess.run(python.command("-c", ask), capture_output=True, text=True, check=True,
                              env=python.environment()).stdout.strip()
@@ -22,6 +26,5 @@ def build(python: Interpreter, directory: str) -> dict[str, str]:
     if not os.path.exists(os.path.join(include, "Python.h")):
         raise Unavailable("it has no headers")
     subprocess.run([compiler, "-shared", "-fPIC", "-O2", "-g", f"-I{include}", "-o",
-                    os.path.join(directory, "untaught.so"), os.path.join(HERE, "extension_module", "untaught.c")],
-                   check=True)
+                    os.path.join(directory, name + ".so"), source], check=True)
     return {"PYTHONPATH": directory}
