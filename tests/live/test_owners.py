@@ -148,12 +148,10 @@ def test_growth_by_owner(python):
         assert sum(row["bytes_delta"] for row in rows.values()) == delta["bytes"]
         assert sum(row["count_delta"] for row in rows.values()) == delta["objects"]
         assert sum(row["owned_delta"] for row in rows.values()) == delta["owned"]
-        texts = next(row for name, row in rows.items() if "texts" in name and "keep" in name)
-        assert texts["new"] >= 2000 and texts["count_delta"] >= 2000, texts
-        assert texts["length_after"] == 2000, texts
-        numbers = next(row for name, row in rows.items() if "numbers" in name)
-        assert (numbers["length_before"], numbers["length_after"]) == (1000, 4000), numbers
-        assert numbers["count_delta"] == 3000, numbers
+        # All of it hangs on one local of the function that runs.
+        held = [row for name, row in rows.items() if name.startswith("keep in main()")]
+        assert sum(row["new"] for row in held) >= 2000, held
+        assert sum(row["count_delta"] for row in held) >= 5000, held
         # Three cores: what came and lasts.
         lasting = tool.ask("diff", before, after, after, "--limit", "0")
         new = {row["type"]: row["new"] for row in lasting["types"]}

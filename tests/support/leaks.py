@@ -191,7 +191,7 @@ class OnSignal:
 
 signal.signal(signal.SIGUSR1, OnSignal())
 
-InHandler = planted("InHandler", "logging", "handlers[0].records")
+InHandler = planted("InHandler", "logging", "concurrent.futures._base.LOGGER.manager.loggerDict['leaks']")
 
 
 class Keeping(logging.Handler):
