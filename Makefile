@@ -2,6 +2,7 @@
 #
 #   make            the command and both libraries, in build/
 #   make check      every test
+#   make soak       tests as often as it takes hours: ARGS= names of tests
 #   make demo       a tour over the samples
 #   make install    PREFIX=/usr/local DESTDIR=
 #   make bench, make layouts, make clean
@@ -9,7 +10,7 @@
 #   V=1             show the commands
 #   DEVELOPER=1     more warnings, and all of them are errors
 #   SANITIZE=address,undefined      builds in build-asan
-#   BUILD=, CC=, CFLAGS=, LDFLAGS=, PYTHON=, ARGS= (of bench, demo and layouts)
+#   BUILD=, CC=, CFLAGS=, LDFLAGS=, PYTHON=, ARGS= (of bench, soak, demo and layouts)
 #
 # `check` and `demo` start with tools/setup.sh, which installs what is missing
 # when it runs as root. They build in a make of their own, after that.
@@ -79,7 +80,7 @@ slow := $(BUILD)/tests/slow
 
 quiet = $(if $(V),,@printf '  %-4s %s\n' $(1) $@;)
 
-.PHONY: all unit fuzz check demo bench layouts install clean FORCE
+.PHONY: all unit fuzz check soak demo bench layouts install clean FORCE
 .DELETE_ON_ERROR:
 
 all: $(command) $(static) $(shared)
@@ -161,6 +162,9 @@ check:
 	$(suite) unit-asan $(BUILD)-asan/tests/unit
 	$(suite) run.py $(PYTHON) tests/run.py
 	@tests/summary.sh $(BUILD)/results
+
+soak: all unit
+	@$(environment) CA_SOAK=1 $(PYTHON) tests/run.py --job-limit 14400 --total-limit 86400 $(ARGS)
 
 demo:
 	@tools/setup.sh install build demo

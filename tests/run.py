@@ -14,6 +14,7 @@ CA_BIN=FILE      the command (build/coreanalyze)
 CA_PYTHON=TEXT   only interpreters with this in their name (TEXT,TEXT: any)
 CA_PYTHONS=DIR   other interpreters (build/pythons: tools/pythons.sh gets them)
 CA_RESULTS=FILE  append "passed failed skipped" to it
+CA_SOAK=1        what is done often is done as often as `make soak` does it
 """
 
 from __future__ import annotations

@@ -46,6 +46,11 @@ class Skip(Exception):
     """Raised by a test that cannot run here: the reason."""
 
 
+def times(usual: int, soak: int) -> int:
+    """How often a test does what it does: `soak` under `make soak`."""
+    return soak if os.environ.get("CA_SOAK") else usual
+
+
 def each_python(stripped: bool = False) -> Callable:
     def mark(test: Callable) -> Callable:
         test.needs = "python"
