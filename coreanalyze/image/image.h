@@ -183,4 +183,29 @@ void ca_module_imports(const struct ca_module *module, ca_import_take *take, voi
 bool ca_module_section(const struct ca_module *module, const char *name, ca_addr *start,
 		       uint64_t *bytes);
 
+/* ---- memory cgroups (limits.c) ---------------------------------------- */
+
+struct ca_memory_group {
+	const char *folder;    /* of its files */
+	unsigned version;      /* 2 or 1 */
+	uint64_t limit;        /* bytes; UINT64_MAX: none */
+	uint64_t high;         /* from here on it is slowed down; UINT64_MAX: nowhere */
+	uint64_t usage;        /* bytes, */
+	uint64_t cached;       /* and how many of them the kernel would give back first: of files, not in use */
+};
+/*
+ * The groups that a process is in, from the nearest up; pid 0: our own. Calls back
+ * until take returns false; what it is given lives as long as the call. Those
+ * that cannot be seen are left out. root: "" but for tests, which have a /proc
+ * and a /sys of their own.
+ */
+typedef bool ca_memory_group_take(void *arg, const struct ca_memory_group *group);
+void ca_memory_groups(const char *root, int32_t pid, ca_memory_group_take *take, void *arg);
+/* Reads the figures of folder and version anew; false when it is there no more. */
+bool ca_memory_group_read(struct ca_memory_group *group);
+/* What counts against its limit in the end: usage without what is cached. */
+uint64_t ca_memory_group_used(const struct ca_memory_group *group);
+/* Bytes of memory that we may still take, by MemAvailable and the groups we are in. */
+uint64_t ca_memory_room(const char *root);
+
 #endif

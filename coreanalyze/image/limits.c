@@ -1,22 +1,26 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * How much more memory we may take: what the machine has to give, and what the
- * memory cgroups that we are in leave, each of them up to the root. Linux
+ * How much more memory a process may take: what the machine has to give, and what
+ * the memory cgroups that it is in leave, each of them up to the root. Linux
  * Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/memory.rst.
  */
-#include "live.h"
+#include "image.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
 enum { LINE_BYTES = 8192 };
 
+/* Version 1 tells that there is no limit by this one, rounded down to a page. */
+#define NO_LIMIT (UINT64_C(0x7fffffffffffffff) / 65536 * 65536)
+
+/* In the order of their versions, the newer one first. */
 static const struct hierarchy {
 	const char *fs, *controller; /* controller "": the one hierarchy of version 2 */
-	const char *limits[2], *usage, *reclaimable;
+	const char *limit, *high, *usage, *cached;
 } hierarchies[] = {
-	{ "cgroup2", "", { "memory.max", "memory.high" }, "memory.current", "inactive_file" },
-	{ "cgroup", "memory", { "memory.limit_in_bytes", NULL }, "memory.usage_in_bytes",
+	{ "cgroup2", "", "memory.max", "memory.high", "memory.current", "inactive_file" },
+	{ "cgroup", "memory", "memory.limit_in_bytes", "", "memory.usage_in_bytes",
 	  "total_inactive_file" },
 };
 
@@ -35,49 +39,58 @@ static bool read_value(const char *path, const char *key, uint64_t *value)
 			continue;
 		if (*at == ':')
 			at++;
-		*value = strtoull(at, &end, 10);
+		uint64_t number = strtoull(at, &end, 10);
+
 		found = end != at; /* not "max" */
+		if (found)
+			*value = number;
 	}
 	if (f)
 		fclose(f);
 	return found;
 }
 
-static uint64_t room_in(const struct hierarchy *h, const char *folder)
+bool ca_memory_group_read(struct ca_memory_group *group)
 {
+	const struct hierarchy *h = &hierarchies[group->version == 1];
 	char path[3 * LINE_BYTES];
-	uint64_t limit = UINT64_MAX, value, usage, reclaimable = 0;
 
-	for (size_t i = 0; i < CA_COUNT(h->limits) && h->limits[i]; i++) {
-		snprintf(path, sizeof(path), "%s/%s", folder, h->limits[i]);
-		if (read_value(path, NULL, &value) && value < limit)
-			limit = value;
-	}
-	snprintf(path, sizeof(path), "%s/%s", folder, h->usage);
-	if (limit == UINT64_MAX || !read_value(path, NULL, &usage))
-		return UINT64_MAX;
-	snprintf(path, sizeof(path), "%s/memory.stat", folder);
-	read_value(path, h->reclaimable, &reclaimable);
-	usage -= reclaimable < usage ? reclaimable : usage;
-	return limit > usage ? limit - usage : 0;
+	group->limit = group->high = UINT64_MAX;
+	group->cached = 0;
+	snprintf(path, sizeof(path), "%s/%s", group->folder, h->limit);
+	read_value(path, NULL, &group->limit);
+	if (group->limit >= NO_LIMIT)
+		group->limit = UINT64_MAX;
+	snprintf(path, sizeof(path), "%s/%s", group->folder, h->high);
+	if (*h->high)
+		read_value(path, NULL, &group->high);
+	snprintf(path, sizeof(path), "%s/memory.stat", group->folder);
+	read_value(path, h->cached, &group->cached);
+	snprintf(path, sizeof(path), "%s/%s", group->folder, h->usage);
+	return read_value(path, NULL, &group->usage);
+}
+
+uint64_t ca_memory_group_used(const struct ca_memory_group *group)
+{
+	return group->usage > group->cached ? group->usage - group->cached : 0;
 }
 
 /* From a group up to the folder where the hierarchy is mounted. */
-static uint64_t tightest(const struct hierarchy *h, const char *mount, const char *group)
+static bool climb(unsigned version, const char *mount, const char *path,
+		  ca_memory_group_take *take, void *arg)
 {
 	char folder[2 * LINE_BYTES];
 	size_t base = (size_t)snprintf(folder, sizeof(folder), "%s", mount);
-	uint64_t room = UINT64_MAX;
 
-	snprintf(folder + base, sizeof(folder) - base, "%s", group);
+	snprintf(folder + base, sizeof(folder) - base, "%s", path);
 	for (;;) {
-		uint64_t here = room_in(h, folder);
+		struct ca_memory_group group = { .folder = folder, .version = version };
 		char *slash = strrchr(folder + base, '/');
 
-		if (here < room)
-			room = here;
+		if (ca_memory_group_read(&group) && !take(arg, &group))
+			return false;
 		if (!slash)
-			return room;
+			return true;
 		*slash = '\0';
 	}
 }
@@ -95,13 +108,13 @@ static bool lists(const char *list, const char *word)
 	return false;
 }
 
-/* Our group of a hierarchy, as /proc/self/cgroup has it: "4:memory:/path". */
-static bool find_group(const char *root, const struct hierarchy *h, char *group)
+/* The process's group of a hierarchy, as its cgroup file has it: "4:memory:/path". */
+static bool find_group(const char *proc, const struct hierarchy *h, char *group)
 {
-	char path[LINE_BYTES], line[LINE_BYTES], *rest;
+	char path[2 * LINE_BYTES], line[LINE_BYTES], *rest;
 	bool found = false;
 
-	snprintf(path, sizeof(path), "%s/proc/self/cgroup", root);
+	snprintf(path, sizeof(path), "%s/cgroup", proc);
 	FILE *f = fopen(path, "re");
 
 	while (f && !found && fgets(line, sizeof(line), f)) {
@@ -145,32 +158,89 @@ static bool is_mount_of(const struct hierarchy *h, char *line, char **top, char 
 	return options && !strcmp(type, h->fs) && (!*h->controller || lists(options, h->controller));
 }
 
-static uint64_t room_by(const char *root, const struct hierarchy *h)
+/* Whether a path is at or below top; what follows it is in *below. */
+static bool is_below(const char *path, const char *top, const char **below)
 {
-	char path[LINE_BYTES], line[LINE_BYTES], group[LINE_BYTES], mount[2 * LINE_BYTES];
-	uint64_t room = UINT64_MAX;
+	size_t length = strcmp(top, "/") ? strlen(top) : 0;
 
-	if (!find_group(root, h, group))
-		return room;
-	snprintf(path, sizeof(path), "%s/proc/self/mountinfo", root);
+	*below = path + length;
+	return !strncmp(path, top, length) && (!**below || **below == '/') &&
+	       strncmp(*below, "/..", 3) != 0;
+}
+
+/* How a process sees the cgroup file systems: its mountinfo, and its root. */
+struct view {
+	char proc[LINE_BYTES / 2], root[LINE_BYTES / 2];
+};
+
+/*
+ * The folder of a group in a view; false when it is not to be seen there. A
+ * group of our own that we do not see is below what we see: `ours`.
+ */
+static bool find_folder(const struct hierarchy *h, const struct view *view, const char *group,
+			bool ours, char *mount, const char **below)
+{
+	char path[2 * LINE_BYTES], line[LINE_BYTES];
+	bool found = false;
+
+	snprintf(path, sizeof(path), "%s/mountinfo", view->proc);
 	FILE *f = fopen(path, "re");
 
-	while (f && fgets(line, sizeof(line), f)) {
+	while (f && !found && fgets(line, sizeof(line), f)) {
 		char *top = NULL, *point = NULL;
 
 		if (!is_mount_of(h, line, &top, &point))
 			continue;
-		size_t above = strcmp(top, "/") ? strlen(top) : 0;
-		bool inside = !strncmp(group, top, above) &&
-			      (!above || !group[above] || group[above] == '/');
-
-		snprintf(mount, sizeof(mount), "%s%s", root, point);
-		room = tightest(h, mount, inside ? group + above : "");
-		break;
+		found = is_below(group, top, below);
+		if (!found && ours) {
+			*below = "";
+			found = true;
+		}
+		snprintf(mount, 2 * LINE_BYTES, "%s%s", view->root, point);
 	}
 	if (f)
 		fclose(f);
-	return room;
+	return found;
+}
+
+static bool each_group_of(const struct hierarchy *h, const struct view *its, const struct view *our,
+			  ca_memory_group_take *take, void *arg)
+{
+	char group[LINE_BYTES], mount[2 * LINE_BYTES];
+	unsigned version = h == hierarchies ? 2 : 1;
+	const char *below;
+
+	if (!find_group(its->proc, h, group))
+		return true;
+	/* In another container it sees its group where we do not. */
+	if (find_folder(h, our, group, its == our, mount, &below) ||
+	    (its != our && find_folder(h, its, group, false, mount, &below)))
+		return climb(version, mount, below, take, arg);
+	return true;
+}
+
+void ca_memory_groups(const char *root, int32_t pid, ca_memory_group_take *take, void *arg)
+{
+	struct view our, its;
+
+	snprintf(our.proc, sizeof(our.proc), "%s/proc/self", root);
+	snprintf(our.root, sizeof(our.root), "%s", root);
+	snprintf(its.proc, sizeof(its.proc), "%s/proc/%d", root, pid);
+	snprintf(its.root, sizeof(its.root), "%s/proc/%d/root", root, pid);
+	for (size_t i = 0; i < CA_COUNT(hierarchies); i++)
+		if (!each_group_of(&hierarchies[i], pid ? &its : &our, &our, take, arg))
+			return;
+}
+
+static bool take_room(void *arg, const struct ca_memory_group *group)
+{
+	uint64_t limit = group->limit < group->high ? group->limit : group->high;
+	uint64_t used = ca_memory_group_used(group), *room = arg;
+	uint64_t left = limit > used ? limit - used : 0;
+
+	if (limit != UINT64_MAX && left < *room)
+		*room = left;
+	return true;
 }
 
 uint64_t ca_memory_room(const char *root)
@@ -180,11 +250,6 @@ uint64_t ca_memory_room(const char *root)
 
 	snprintf(path, sizeof(path), "%s/proc/meminfo", root);
 	room = read_value(path, "MemAvailable", &kib) ? kib * 1024 : 0;
-	for (size_t i = 0; i < CA_COUNT(hierarchies); i++) {
-		uint64_t left = room_by(root, &hierarchies[i]);
-
-		if (left < room)
-			room = left;
-	}
+	ca_memory_groups(root, 0, take_room, &room);
 	return room;
 }

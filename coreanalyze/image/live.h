@@ -6,8 +6,8 @@
  *
  *   process.c   from a number to an image     maps.c    what is mapped
  *   capture.c   the steps around the stop     stop.c    the threads
- *   copy.c      pages from there to here      limits.c  how much we may take
- *   standing.c  one that a debugger holds     lazy.c    its pages, when they are touched
+ *   copy.c      pages from there to here      lazy.c    its pages, when they are touched
+ *   standing.c  one that a debugger holds     limits.c  how much we may take (image.h)
  */
 #ifndef CA_IMAGE_LIVE_H
 #define CA_IMAGE_LIVE_H
@@ -15,14 +15,6 @@
 #include "private.h"
 
 #include <stdatomic.h>
-
-/* ---- limits.c ------------------------------------------------------------ */
-
-/*
- * Bytes of memory that we may still take, by MemAvailable and the cgroups we
- * are in. root: "" but for tests, which have a /proc and a /sys of their own.
- */
-uint64_t ca_memory_room(const char *root);
 
 /* ---- maps.c -------------------------------------------------------------- */
 

@@ -244,6 +244,72 @@ static void test_limits__where_the_group_is_not_seen(void)
 	remove_host(&host);
 }
 
+struct seen {
+	size_t count;
+	char folders[8][256];
+	struct ca_memory_group groups[8];
+};
+
+static bool see(void *arg, const struct ca_memory_group *group)
+{
+	struct seen *seen = arg;
+
+	snprintf(seen->folders[seen->count], sizeof(seen->folders[0]), "%s", group->folder);
+	seen->groups[seen->count++] = *group;
+	return true;
+}
+
+static void expect_group(const struct host *host, const struct seen *seen, size_t i,
+			 const char *folder, uint64_t limit, uint64_t used)
+{
+	CU_ASSERT_TRUE_FATAL(i < seen->count);
+	CU_ASSERT_STRING_EQUAL(seen->folders[i] + strlen(host->root), folder);
+	CU_ASSERT_EQUAL(seen->groups[i].limit, limit);
+	CU_ASSERT_EQUAL(ca_memory_group_used(&seen->groups[i]), used);
+}
+
+/* Of another process, on a machine that has both versions, from the nearest up. */
+static void test_groups__of_another_process(void)
+{
+	struct host host;
+	struct seen seen = { 0 };
+
+	make_host(&host, "0::/ours\n",
+		  "29 1 0:26 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n"
+		  "31 1 0:28 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n");
+	put(&host, "proc/1234/cgroup", "4:memory:/pod/worker\n0::/its\n");
+	put(&host, "sys/fs/cgroup/unified/its/cgroup.procs", "");
+	put(&host, "sys/fs/cgroup/memory/pod/worker/memory.limit_in_bytes", "9223372036854771712\n");
+	put(&host, "sys/fs/cgroup/memory/pod/worker/memory.usage_in_bytes", "700\n");
+	put(&host, "sys/fs/cgroup/memory/pod/memory.limit_in_bytes", "1000\n");
+	put(&host, "sys/fs/cgroup/memory/pod/memory.usage_in_bytes", "900\n");
+	put(&host, "sys/fs/cgroup/memory/pod/memory.stat", "total_inactive_file 150\n");
+	ca_memory_groups(host.root, 1234, see, &seen);
+	CU_ASSERT_EQUAL(seen.count, 2);
+	expect_group(&host, &seen, 0, "/sys/fs/cgroup/memory/pod/worker", UINT64_MAX, 700);
+	expect_group(&host, &seen, 1, "/sys/fs/cgroup/memory/pod", 1000, 750);
+	remove_host(&host);
+}
+
+/* In another container, whose group only that sees: by its own root. */
+static void test_groups__of_another_container(void)
+{
+	struct host host;
+	struct seen seen = { 0 };
+
+	make_host(&host, "0::/\n", "29 1 0:26 / /sys/fs/cgroup ro - cgroup2 cgroup2 rw\n");
+	put(&host, "sys/fs/cgroup/memory.max", "5\n");
+	put(&host, "sys/fs/cgroup/memory.current", "4\n");
+	put(&host, "proc/1234/cgroup", "0::/../worker\n");
+	put(&host, "proc/1234/mountinfo", "77 1 0:26 /../worker /sys/fs/cgroup ro - cgroup2 cgroup2 rw\n");
+	put(&host, "proc/1234/root/sys/fs/cgroup/memory.max", "2000\n");
+	put(&host, "proc/1234/root/sys/fs/cgroup/memory.current", "1500\n");
+	ca_memory_groups(host.root, 1234, see, &seen);
+	CU_ASSERT_EQUAL(seen.count, 1);
+	expect_group(&host, &seen, 0, "/proc/1234/root/sys/fs/cgroup", 2000, 1500);
+	remove_host(&host);
+}
+
 extern CU_TestInfo ca_tests_process[];
 CU_TestInfo ca_tests_process[] = {
 	{ "process has its memory", test_process__has_its_memory },
@@ -252,5 +318,7 @@ CU_TestInfo ca_tests_process[] = {
 	{ "limits of version 2 up the tree", test_limits__of_version_2_up_the_tree },
 	{ "limits of version 1", test_limits__of_version_1 },
 	{ "limits where the group is not seen", test_limits__where_the_group_is_not_seen },
+	{ "groups of another process", test_groups__of_another_process },
+	{ "groups of another container", test_groups__of_another_container },
 	CU_TEST_INFO_NULL,
 };
