@@ -21,17 +21,18 @@ runtime   base image
 heap      base image runtime
 object    base image runtime
 open      base image runtime heap object
+capture   base image runtime
 graph     $below_graph
 analysis  $below_graph graph
 report    base
 session   $below_graph graph analysis public
 library   $below_graph graph analysis public session
-command   $below_graph graph analysis public session library report
+command   $below_graph graph analysis public session library report capture
 main      $below_graph graph analysis public session library report command
 public
 "
 # X/X.h is a folder's interface; these are more of them.
-interfaces='coreanalyze/runtime/layout.h coreanalyze/runtime/keys.h coreanalyze/object/emulate.h'
+interfaces='coreanalyze/image/live.h coreanalyze/runtime/layout.h coreanalyze/runtime/keys.h coreanalyze/object/emulate.h'
 
 sources=$(find coreanalyze include -name '*.[ch]' | LC_ALL=C sort)
 [ -n "$sources" ] || exit 2

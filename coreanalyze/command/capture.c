@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
+#include <time.h>
 
+#include "../capture/capture.h"
 #include "command.h"
 
 enum { KEY_COMPRESS = 300 };
@@ -34,96 +32,129 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	return 0;
 }
 
-static struct ca_error *cannot_write(struct ca_arena *arena, const char *file)
+static void put_flag(struct ca_writer *w, const char *key, int value)
 {
-	const char *advice = errno == ENOSPC || errno == EDQUOT
-				     ? "nothing is left behind; name a file on a larger disk with -o"
-				     : "name another file with -o";
-
-	return ca_error_make(CA_TARGET, "cannot write the core", advice, "%s: %s",
-			     ca_escape_arena(arena, file, strlen(file)), strerror(errno));
+	if (value < 0)
+		ca_put_null(w, key);
+	else
+		ca_put_bool(w, key, value != 0);
 }
 
-/* The file appears under its name when it is whole, readable by its owner alone. */
-static struct ca_error *write_file(struct ca_session *session, const char *file, bool compress,
-				   uint64_t *bytes)
+static void put_number(struct ca_writer *w, const char *key, int64_t value, int64_t absent)
 {
-	struct ca_arena *arena = &session->ctx.arena;
-	char *temporary = ca_arena_printf(arena, "%s.XXXXXX", file);
-	int fd = mkostemp(temporary, O_CLOEXEC); /* 0600 */
-	struct ca_error *err = NULL;
+	if (value == absent)
+		ca_put_null(w, key);
+	else
+		ca_put_int(w, key, value);
+}
 
-	if (fd < 0)
-		return cannot_write(arena, file);
-	if (!ca_image_write_core(session->image, fd, compress, bytes) || fsync(fd) != 0 ||
-	    rename(temporary, file) != 0) {
-		err = cannot_write(arena, file);
-		unlink(temporary);
-	}
-	close(fd);
-	return err;
+static void say_state(struct ca_writer *w, const struct ca_taken *taken)
+{
+	if (taken->collecting == 1)
+		ca_line(w, "a collection was under way: the collector's own lists are in other use meanwhile");
+	if (taken->broken_lists > 0)
+		ca_line(w, "%d of the collector's lists were being changed", taken->broken_lists);
+	if (taken->gil == 0)
+		ca_line(w, "no thread held the interpreter lock: nothing was in mid-update");
+	else if (taken->gil_lwp)
+		ca_line(w, "thread %d held the interpreter lock%s", taken->gil_lwp,
+			taken->gil_in_call == 1 ? ", in a system call" : "");
+}
+
+void ca_put_taken(struct ca_writer *w, const struct ca_taken *taken)
+{
+	char when[32] = "";
+	struct tm tm;
+	time_t at = (time_t)taken->at;
+
+	if (gmtime_r(&at, &tm))
+		strftime(when, sizeof(when), "%Y-%m-%d %H:%M:%S UTC", &tm);
+	ca_put_string(w, "method", taken->method);
+	ca_put_int(w, "taken_at", taken->at);
+	ca_put_uint(w, "attempts", taken->attempts);
+	ca_put_uint(w, "lost_pages", taken->lost_pages);
+	put_flag(w, "collecting", taken->collecting);
+	put_number(w, "broken_lists", taken->broken_lists, -1);
+	put_flag(w, "gil_held", taken->gil);
+	put_number(w, "gil_holder", taken->gil_lwp, 0);
+	put_flag(w, "gil_holder_in_call", taken->gil_in_call);
+	ca_line(w, "taken %s, method %s, attempt %u", when, taken->method, taken->attempts);
+	say_state(w, taken);
 }
 
 static struct ca_error *tell(struct ca_request *request, struct ca_session *session, const char *file,
-			     uint64_t bytes)
+			     const struct ca_captured *done)
 {
-	const struct ca_image *image = session->image;
 	struct ca_writer *w = ca_open_writer(request);
 	const char *shown = ca_escape_arena(&session->ctx.arena, file, strlen(file));
-	struct stat st = {0};
 	char size[32], disk[32];
 
-	stat(file, &st);
-	ca_format_size(size, sizeof(size), bytes);
-	ca_format_size(disk, sizeof(disk), (uint64_t)st.st_blocks * 512);
+	ca_format_size(size, sizeof(size), done->bytes);
+	ca_format_size(disk, sizeof(disk), done->disk_bytes);
 	ca_begin_document(w, request, session);
 	ca_put_string(w, "file", shown);
-	ca_put_uint(w, "bytes", bytes);
-	ca_put_uint(w, "disk_bytes", (uint64_t)st.st_blocks * 512);
-	ca_put_string(w, "method", "copy");
-	ca_put_real(w, "pause_seconds", (double)image->pause_ns / 1e9);
-	ca_put_uint(w, "threads", image->lwp_count);
-	if (session->rt)
-		ca_put_bool(w, "collecting", session->rt->collecting);
-	else
-		ca_put_null(w, "collecting");
-	ca_line(w, "%s: %s, %s on disk; process %d stood still for %.3f s", shown, size, disk, image->pid,
-		(double)image->pause_ns / 1e9);
-	if (session->rt && session->rt->collecting)
-		ca_line(w, "a collection was under way: the collector's own lists are in other use meanwhile");
+	ca_put_uint(w, "bytes", done->bytes);
+	ca_put_uint(w, "disk_bytes", done->disk_bytes);
+	ca_put_uint(w, "threads", done->threads);
+	ca_line(w, "%s: %s, %s on disk; process %d stood still for %.3f s", shown, size, disk,
+		session->image->pid, (double)done->taken.pause_ns / 1e9);
+	ca_put_real(w, "pause_seconds", (double)done->taken.pause_ns / 1e9);
+	ca_put_taken(w, &done->taken);
 	return ca_end_document(w, session, NULL);
 }
 
-/* A process without Python is captured all the same. */
-static void look_at_runtime(struct ca_session *session)
+static struct ca_error *capture(struct ca_request *request, struct ca_session *session,
+				struct ca_view *view, int32_t pid)
 {
-	ca_error_free(ca_session_runtime(session));
+	const struct own *own = request->own;
+	struct ca_captured done;
+	char file[32];
+	struct ca_error *err = ca_view_open(&session->ctx, pid, view);
+
+	if (err)
+		return err;
+	session->image = view->image;
+	session->rt = view->rt;
+	snprintf(file, sizeof(file), "core.%d", pid);
+	const char *name = own->file ? own->file : file;
+
+	err = ca_capture(view, &(struct ca_capture_options){.file = name, .compress = own->compress}, &done);
+	return err ? err : tell(request, session, name, &done);
+}
+
+static bool parse_pid(const char *text, int32_t *pid)
+{
+	char *end;
+	const char *digits = strncmp(text, "pid:", 4) ? text : text + 4;
+	long value = strtol(digits, &end, 10);
+
+	*pid = (int32_t)value;
+	return *digits >= '0' && *digits <= '9' && !*end && value > 0 && value <= INT32_MAX;
 }
 
 static struct ca_error *run_capture(struct ca_request *request, enum ca_status *status)
 {
-	const struct own *own = request->own;
-	struct ca_session *session = NULL;
-	char target[64], file[64];
-	struct ca_error *err;
-	uint64_t bytes = 0;
+	struct ca_session *session;
+	struct ca_view view = {0};
+	char target[32];
+	int32_t pid;
 
 	(void)status;
-	snprintf(target, sizeof(target), "%s%.40s", strncmp(request->args[0], "pid:", 4) ? "pid:" : "",
-		 request->args[0]);
+	if (!parse_pid(request->args[0], &pid))
+		return ca_error_make(CA_USAGE, "no such target", "a process is named as 1234 or pid:1234",
+				     "it is no process number");
+	snprintf(target, sizeof(target), "pid:%d", pid);
 	request->args[0] = target;
-	err = ca_open_target(request, 0, &session);
-	if (!err) {
-		const char *name = own->file;
+	session = ca_session_make();
+	if (request->threads)
+		session->ctx.threads = request->threads;
 
-		snprintf(file, sizeof(file), "core.%d", session->image->pid);
-		if (!name)
-			name = file;
-		look_at_runtime(session);
-		err = write_file(session, name, own->compress, &bytes);
-		if (!err)
-			err = tell(request, session, name, bytes);
-	}
+	struct ca_error *err = capture(request, session, &view, pid);
+
+	/* They are the view's. */
+	session->image = NULL;
+	session->rt = NULL;
+	ca_view_close(&view);
 	ca_session_close(session);
 	return err;
 }

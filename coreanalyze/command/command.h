@@ -175,6 +175,9 @@ struct ca_error *ca_sorted_types(const struct ca_request *request,
 void ca_put_types(struct ca_writer *w, const struct ca_request *request,
 		  const struct ca_type_totals *totals, size_t fallback);
 
+/* capture.c: how a process was copied or a core taken, as capture and info tell it */
+void ca_put_taken(struct ca_writer *w, const struct ca_taken *taken);
+
 /* cycles.c, gc.c */
 /* One line each for the report: "collector" and "cycles". */
 void ca_put_collector_line(struct ca_writer *w, struct ca_session *session);

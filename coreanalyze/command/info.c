@@ -207,6 +207,25 @@ static void put_layout(struct ca_writer *w, const struct ca_runtime *rt)
 		rt->found_count ? ", with fields found by search" : "");
 }
 
+static void put_taken(struct ca_writer *w, const struct ca_image *image)
+{
+	const struct ca_taken *taken = &image->taken;
+
+	if (taken->pause_ns) {
+		ca_put_real(w, "pause_seconds", (double)taken->pause_ns / 1e9);
+		ca_line(w, "the process stood still for %.4f s", (double)taken->pause_ns / 1e9);
+	} else {
+		ca_put_null(w, "pause_seconds");
+	}
+	if (!*taken->method) {
+		ca_put_null(w, "taken");
+		return;
+	}
+	ca_object_begin(w, "taken");
+	ca_put_taken(w, taken);
+	ca_object_end(w);
+}
+
 static void put_summary(struct ca_writer *w, const struct ca_session *session)
 {
 	const struct ca_image *image = session->image;
@@ -217,12 +236,7 @@ static void put_summary(struct ca_writer *w, const struct ca_session *session)
 	ca_title(w, "CPython %s, %s, process %d (%s)", session->rt->version, image->arch, image->pid, exe);
 	ca_line(w, "%s: %s, %zu mappings, %zu threads, %s", image->live ? "copied" : "core", size,
 		image->mapping_count, image->lwp_count, image->complete ? "complete" : "incomplete");
-	if (image->pause_ns) {
-		ca_put_real(w, "pause_seconds", (double)image->pause_ns / 1e9);
-		ca_line(w, "the process stood still for %.4f s", (double)image->pause_ns / 1e9);
-	} else {
-		ca_put_null(w, "pause_seconds");
-	}
+	put_taken(w, image);
 }
 
 static struct ca_error *run_info(struct ca_request *request, enum ca_status *status)

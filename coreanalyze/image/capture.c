@@ -5,7 +5,7 @@
  * own, since the kernel ties what is stopped to the thread that stopped it:
  * when that ends, all goes on.
  */
-#include "live.h"
+#include "private.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -127,7 +127,8 @@ static struct ca_error *copy_stopped(struct ca_capture *c, struct ca_stop *stop,
 		err = survey(c);
 	*grown = !err && c->plan.bytes > allowed;
 	if (!err && !*grown)
-		err = ca_stop_registers(stop, c->image);
+		err = ca_stop_registers(stop, &c->image->ctx->arena, &c->image->lwps,
+					&c->image->lwp_count);
 	if (!err && !*grown)
 		err = reserve(c);
 	if (!err && !*grown)
@@ -157,8 +158,8 @@ static struct ca_error *try_once(struct ca_capture *c, bool *grown)
 	err = copy_stopped(c, &stop, allowed, grown);
 	/* One that was killed after the copy was made does not matter. */
 	ca_stop_release(&stop);
-	c->image->pause_ns = now_ns() - began;
-	c->image->taken = time(NULL);
+	c->image->taken.pause_ns = now_ns() - began;
+	c->image->taken.at = time(NULL);
 	return err;
 }
 

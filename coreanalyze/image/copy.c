@@ -5,7 +5,7 @@
  * of each pinned page that it shares with its parent or child: those are read
  * through /proc/PID/mem.
  */
-#include "live.h"
+#include "private.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -208,22 +208,22 @@ static void lose_page(struct job *job, ca_addr page)
 	pthread_mutex_unlock(&job->lock);
 }
 
-static ssize_t read_some(const struct job *job, uint8_t *to, struct ca_run chunk)
+ssize_t ca_run_read(int32_t pid, int mem, uint8_t *to, struct ca_run run)
 {
-	size_t size = chunk.end - chunk.start;
-	struct iovec here = { to, size }, there = { (void *)(uintptr_t)chunk.start, size };
+	size_t size = run.end - run.start;
+	struct iovec here = { to, size }, there = { (void *)(uintptr_t)run.start, size };
 	ssize_t got = 0;
 
-	if (!chunk.common)
-		got = process_vm_readv(job->copy->pid, &here, 1, &there, 1, 0);
-	return got > 0 ? got : pread(job->mem, to, size, (off_t)chunk.start);
+	if (pid && !run.common)
+		got = process_vm_readv(pid, &here, 1, &there, 1, 0);
+	return got > 0 ? got : pread(mem, to, size, (off_t)run.start);
 }
 
 /* All of it but for pages that nobody can read (a device's, a broken disk's). */
 static void read_pages(struct job *job, uint8_t *to, struct ca_run chunk)
 {
 	while (chunk.start < chunk.end && !job->copy->ended) {
-		ssize_t got = read_some(job, to, chunk);
+		ssize_t got = ca_run_read(job->copy->pid, job->mem, to, chunk);
 
 		if (got < 0 && errno == EINTR)
 			continue;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* The table of segments, and reading through it. */
-#include "live.h"
+#include "private.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -18,6 +18,7 @@ struct ca_image *ca_image_make(struct ca_context *ctx, const char *path)
 		.exe = "",
 		.arch = "x86_64",
 		.complete = true,
+		.taken = { .collecting = -1, .broken_lists = -1, .gil = -1, .gil_in_call = -1 },
 		.priv = ca_alloc(sizeof(*image->priv)),
 	};
 	image->command_line = ca_arena_alloc(&ctx->arena, sizeof(*image->command_line));

@@ -69,6 +69,21 @@ struct ca_lwp {
 	size_t xstate_bytes;      /* 0: none */
 };
 
+/* How a living process was copied, or a core of ours taken: by that core's own note. */
+struct ca_taken {
+	char method[16];     /* "copy", "stream" or "fork" (capture.h); "": not told */
+	int64_t at;          /* seconds since 1970 */
+	uint64_t pause_ns;   /* how long the process stood still for it */
+	unsigned attempts;   /* stops it took: the last one counts */
+	uint64_t lost_pages; /* that could not be read: they are zeros */
+	/* What it was caught at. -1: unknown. */
+	int collecting;      /* 1: a collection was under way in an interpreter */
+	int broken_lists;    /* of the collector, where the link next to the head is broken */
+	int gil;             /* 0: nobody holds a GIL, 1: somebody does */
+	int32_t gil_lwp;     /* who; 0: unknown */
+	int gil_in_call;     /* 1: the holder is in a system call */
+};
+
 enum ca_elf_class { CA_ELF32 = 1, CA_ELF64 = 2 };
 
 struct ca_image {
@@ -89,8 +104,7 @@ struct ca_image {
 	bool complete;             /* nothing is missing of what the dump meant to hold */
 	uint64_t core_bytes;       /* size of the core file, unpacked; of a process, what was copied */
 	bool live;                 /* of a process, not of a core */
-	uint64_t pause_ns;         /* how long the process stood still for it; 0: not told */
-	int64_t taken;             /* when: seconds since 1970; 0: not told */
+	struct ca_taken taken;
 	struct ca_image_private *priv;
 };
 
@@ -100,6 +114,7 @@ struct ca_image_options {
 	const char *debug_dir; /* files by build-id (.build-id/ab/cdef) or by base name, or NULL */
 	bool has_mem, has_maps; /* pid:1234 stands still, and is read through these descriptors */
 	int mem_fd, maps_fd;   /* of its /proc/PID/mem and maps */
+	bool goes_on;          /* or it does not stand, and only little of it is looked at */
 	const char *tmp_dir;   /* for what does not fit in memory; NULL: $TMPDIR, else /var/tmp */
 };
 
@@ -136,13 +151,12 @@ void ca_image_let_go(struct ca_image *image);
 void ca_image_fetch(const struct ca_image *image);
 
 /*
- * Writes the image of a living process as an ELF core to fd, which begins empty:
- * its private and writable memory, the headers of its mapped ELF files, all
- * threads' registers. gdb and the analysis find in it what they find in gcore's.
- * compress: as zstd, else with holes where pages are zero. *bytes is the core's
- * size, unpacked. False: errno.
+ * The note of our own that our cores have, under this owner's name: struct
+ * ca_taken as lines of KEY=VALUE. buffer: CA_TAKEN_BYTES, padded with NULs.
  */
-bool ca_image_write_core(const struct ca_image *image, int fd, bool compress, uint64_t *bytes);
+#define CA_TAKEN_OWNER "coreanalyze"
+enum { CA_TAKEN_NOTE = 1, CA_TAKEN_BYTES = 512 };
+void ca_taken_format(const struct ca_taken *taken, char *buffer);
 
 /*
  * A pointer to len bytes at addr, or NULL when any of them is unknown or they

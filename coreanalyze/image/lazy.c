@@ -12,7 +12,7 @@
  * Bytes are in the store before anybody may see them. Two threads may read the
  * same chunk: they get the same bytes.
  */
-#include "live.h"
+#include "private.h"
 
 #include <errno.h>
 #include <signal.h>

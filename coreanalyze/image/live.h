@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Private to image: a process that lives. All its threads are stopped, its
- * private memory is copied, they go on; what is made of the copy is an image
+ * A process that lives, for image itself and for capture/. All its threads are
+ * stopped, its private memory is copied, they go on; what is made of the copy is an image
  * like that of a core.
  *
  *   process.c   from a number to an image     maps.c    what is mapped
@@ -12,9 +12,41 @@
 #ifndef CA_IMAGE_LIVE_H
 #define CA_IMAGE_LIVE_H
 
-#include "private.h"
+#include "image.h"
 
 #include <stdatomic.h>
+#include <sys/types.h>
+
+enum { CA_PAGE = 4096 /* x86-64 */ };
+
+static inline uint64_t ca_page_floor(uint64_t value)
+{
+	return value & ~(uint64_t)(CA_PAGE - 1);
+}
+
+/* Saturates at the last page. */
+static inline uint64_t ca_page_ceil(uint64_t value)
+{
+	return value > UINT64_MAX - CA_PAGE ? ca_page_floor(UINT64_MAX)
+					    : ca_page_floor(value + CA_PAGE - 1);
+}
+
+/* ---- spool.c ------------------------------------------------------------- */
+
+struct ca_spool {
+	int fd;             /* has no name any more; readable by us alone */
+	const char *folder;
+	uint64_t written;   /* bytes, without the holes */
+};
+struct ca_error *ca_spool_open(const struct ca_image_options *options, struct ca_spool *spool);
+void ca_spool_close(struct ca_spool *spool);
+/* How many bytes it may still take: some of the disk is left to others. */
+uint64_t ca_spool_room(const struct ca_spool *spool);
+/* The error for a lack of room; than: "" or "more than ". */
+struct ca_error *ca_spool_full(const struct ca_spool *spool, const char *what, const char *than,
+			       uint64_t needed);
+/* Pages of zeros stay holes. False: see errno. */
+bool ca_spool_write(struct ca_spool *spool, const uint8_t *bytes, uint64_t size, uint64_t offset);
 
 /* ---- maps.c -------------------------------------------------------------- */
 
@@ -24,6 +56,7 @@ struct ca_vma {
 	bool shared;
 	bool is_elf;          /* of a file that has code mapped too */
 	bool deleted;         /* that file has no name any more */
+	bool whole;           /* all its pages are wanted, whatever is in them: the caller says so */
 	uint64_t offset;
 	const char *path;     /* as the kernel tells it: "", "[heap]", "/usr/bin/python3" */
 };
@@ -75,7 +108,8 @@ struct ca_stop {
  */
 struct ca_error *ca_stop_all(struct ca_stop *stop);
 /* Their registers, the main thread first. */
-struct ca_error *ca_stop_registers(const struct ca_stop *stop, struct ca_image *image);
+struct ca_error *ca_stop_registers(const struct ca_stop *stop, struct ca_arena *arena,
+				   struct ca_lwp **lwps, size_t *count); /* free() releases */
 /* Lets all go on; false when some had died meanwhile. */
 bool ca_stop_release(struct ca_stop *stop);
 void ca_stop_fini(struct ca_stop *stop);
@@ -107,6 +141,12 @@ struct ca_error *ca_copy_open(struct ca_copy *copy, struct ca_context *ctx, int3
 bool ca_copy_reserve(struct ca_copy *copy, const struct ca_vmas *vmas, const struct ca_plan *plan);
 /* Touches that room, so that the stop need not wait for it. */
 void ca_copy_touch(struct ca_copy *copy, const struct ca_plan *plan);
+/*
+ * Reads what it can of a run's start, of the process pid or, where that is 0 or
+ * another process has the pages too, through mem, /proc/PID/mem. As read(): 0 when
+ * the process has no memory any more, -1 and errno when a page cannot be read.
+ */
+ssize_t ca_run_read(int32_t pid, int mem, uint8_t *to, struct ca_run run);
 /* Copies the pages; mem: /proc/PID/mem. */
 void ca_copy_run(struct ca_copy *copy, int mem, const struct ca_plan *plan);
 /* Gives all its memory to the image, read-only; false: errno. */
@@ -141,6 +181,13 @@ struct ca_capture {
 struct ca_error *ca_standing_run(struct ca_capture *capture);
 /* Stops, copies, lets go. */
 struct ca_error *ca_capture_run(struct ca_capture *capture);
+/*
+ * Opens the folder /proc/PID, if that is a process that may be read. proc is to
+ * be closed after an error too, unless it is -1.
+ */
+struct ca_error *ca_process_enter(struct ca_arena *arena, int32_t pid, int *proc);
+/* What the kernel's paths of it start with where it does not see them so; or "". */
+const char *ca_process_chroot(struct ca_arena *arena, int proc);
 struct ca_error *ca_process_refuse(const char *advice, const char *format, ...) CA_PRINTF(2, 3);
 
 #endif

@@ -192,7 +192,7 @@ static bool left_out(const struct ca_image *image, const struct ca_mapping *mapp
 	if (is_in_module(image, mapping))
 		return false;
 	/* Of a file that a living process maps privately, only what it changed is copied. */
-	return !mapping->dumped || (image->pause_ns && *mapping->path);
+	return !mapping->dumped || (image->taken.pause_ns && *mapping->path);
 }
 
 struct missing {

@@ -170,6 +170,8 @@ bool ca_vma_is_anonymous(const struct ca_vma *vma)
 /* The kernel's own pages ("[vvar]", "[vdso]") are not the process's. */
 static bool is_wanted(const struct ca_vma *vma)
 {
+	if (vma->whole)
+		return true;
 	if (vma->shared || !vma->flags || !strncmp(vma->path, "[v", 2))
 		return false;
 	return vma->flags & CA_SEG_WRITE || *vma->path == '/' || !*vma->path;
@@ -181,6 +183,8 @@ static bool is_wanted(const struct ca_vma *vma)
  */
 static bool is_page_wanted(const struct ca_vma *vma, uint64_t entry, bool first)
 {
+	if (vma->whole)
+		return !(entry & PAGE_GUARD);
 	if (vma->is_elf && (vma->deleted || (first && !vma->offset)))
 		return true;
 	if (entry & PAGE_GUARD || !(entry & (PAGE_PRESENT | PAGE_SWAPPED)))

@@ -156,23 +156,6 @@ static void read_files(struct ca_image *image, struct ca_bytes desc)
 	}
 }
 
-/* Of a core that we wrote: "KEY=NUMBER\n" among the lines. */
-static uint64_t told(const char *text, const char *key)
-{
-	const char *at = strstr(text, key);
-
-	return at ? strtoull(at + strlen(key), NULL, 10) : 0;
-}
-
-static void read_capture(struct ca_image *image, struct ca_bytes desc)
-{
-	char text[256] = "";
-
-	memcpy(text, desc.data, desc.size < sizeof(text) ? desc.size : sizeof(text) - 1);
-	image->pause_ns = told(text, "pause_ns=");
-	image->taken = (int64_t)(told(text, "taken=") & INT64_MAX);
-}
-
 static const struct {
 	uint32_t type;
 	void (*read)(struct ca_image *image, struct ca_bytes desc);
@@ -193,8 +176,8 @@ static void read_segment(struct ca_image *image, struct ca_bytes bytes, const El
 			if (ca_note_is(&note, "CORE", readers[i].type))
 				readers[i].read(image, note.desc);
 		}
-		if (ca_note_is(&note, CA_NOTE_OWNER, CA_NOTE_CAPTURE))
-			read_capture(image, note.desc);
+		if (ca_note_is(&note, CA_TAKEN_OWNER, CA_TAKEN_NOTE))
+			ca_taken_read(image, note.desc);
 	}
 	/* Fewer bytes than a header may be padding. */
 	if (bytes.size < phdr->p_filesz || bytes.size - offset >= sizeof(Elf64_Nhdr))

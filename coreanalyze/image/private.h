@@ -3,29 +3,16 @@
 #ifndef CA_IMAGE_PRIVATE_H
 #define CA_IMAGE_PRIVATE_H
 
-#include "image.h"
+#include "live.h"
 
 #include <elf.h>
 
 enum {
-	CA_PAGE = 4096,          /* x86-64 */
 	CA_BUILD_ID_MAX = 64,
 	CA_ELF_SEGMENTS_MAX = 128, /* of a mapped ELF file; they have about a dozen */
 	CA_MODULES_MAX = 16384,
 	CA_NOTE_SEGMENTS_MAX = 64, /* of a core, which has one */
 };
-
-static inline uint64_t ca_page_floor(uint64_t value)
-{
-	return value & ~(uint64_t)(CA_PAGE - 1);
-}
-
-/* Saturates at the last page. */
-static inline uint64_t ca_page_ceil(uint64_t value)
-{
-	return value > UINT64_MAX - CA_PAGE ? ca_page_floor(UINT64_MAX)
-					    : ca_page_floor(value + CA_PAGE - 1);
-}
 
 struct ca_bytes {
 	const uint8_t *data;
@@ -87,10 +74,6 @@ struct ca_note {
 bool ca_note_next(struct ca_bytes bytes, uint64_t align, uint64_t *offset, struct ca_note *note);
 bool ca_note_is(const struct ca_note *note, const char *owner, uint32_t type);
 
-/* Our own note, in cores that we write: how it was made, lines of KEY=VALUE. */
-#define CA_NOTE_OWNER "coreanalyze"
-enum { CA_NOTE_CAPTURE = 1 };
-
 /* ---- files (files.c) -------------------------------------------------- */
 
 struct ca_file {
@@ -108,23 +91,6 @@ struct ca_file *ca_file_open(const char *root, const char *path, const char **wh
 void ca_file_close(struct ca_file *file); /* NULL is allowed */
 /* Checks all section headers, before libbfd sees them (sections.c). */
 bool ca_sections_read(struct ca_file *file);
-
-/* ---- temporary files (spool.c) ----------------------------------------- */
-
-struct ca_spool {
-	int fd;             /* has no name any more; readable by us alone */
-	const char *folder;
-	uint64_t written;   /* bytes, without the holes */
-};
-struct ca_error *ca_spool_open(const struct ca_image_options *options, struct ca_spool *spool);
-void ca_spool_close(struct ca_spool *spool);
-/* How many bytes it may still take: some of the disk is left to others. */
-uint64_t ca_spool_room(const struct ca_spool *spool);
-/* The error for a lack of room; than: "" or "more than ". */
-struct ca_error *ca_spool_full(const struct ca_spool *spool, const char *what, const char *than,
-			       uint64_t needed);
-/* Pages of zeros stay holes. False: see errno. */
-bool ca_spool_write(struct ca_spool *spool, const uint8_t *bytes, uint64_t size, uint64_t offset);
 
 /* ---- compressed files (decompress.c, unpacked.c) ------------------------ */
 
@@ -212,6 +178,8 @@ struct ca_error *ca_image_open_process(struct ca_context *ctx, const char *targe
 				       const struct ca_image_options *options,
 				       struct ca_image **out);
 
+/* Takes in our own note (taken.c). */
+void ca_taken_read(struct ca_image *image, struct ca_bytes desc);
 /* Reads the notes of the core: threads, auxv, file ranges, names (notes.c). */
 void ca_notes_read(struct ca_image *image);
 /* Without an NT_FILE: makes the file ranges from the ELF headers in memory (recover.c). */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* A living process as an image: see live.h. */
-#include "live.h"
+#include "private.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -31,25 +31,23 @@ static const char *user_name(struct ca_arena *arena, uid_t uid)
 		    : ca_arena_printf(arena, "%u", (unsigned)uid);
 }
 
-static struct ca_error *refuse_user(struct ca_image *image, uid_t owner)
+static struct ca_error *refuse_user(struct ca_arena *arena, uid_t owner)
 {
-	struct ca_arena *arena = &image->ctx->arena;
-
 	return ca_process_refuse("run as its user or as root (CAP_SYS_PTRACE)",
 				 "it belongs to the user %s, and we are %s", user_name(arena, owner),
 				 user_name(arena, geteuid()));
 }
 
-static struct ca_error *check_status(const struct ca_capture *c, const char *status)
+static struct ca_error *check_status(int32_t pid, const char *status)
 {
-	int64_t group = status_number(status, "Tgid", c->pid);
+	int64_t group = status_number(status, "Tgid", pid);
 	int64_t tracer = status_number(status, "TracerPid", 0);
 	const char *state = strstr(status, "\nState:\t");
 
-	if (group != c->pid)
+	if (group != pid)
 		return ca_process_refuse("", "it is a thread; its process is pid:%lld",
 					 (long long)group);
-	if (c->pid == getpid())
+	if (pid == getpid())
 		return ca_process_refuse("", "it is this very process");
 	if (state && (state[8] == 'Z' || state[8] == 'X'))
 		return ca_process_refuse("", "it has ended and has no memory any more (a zombie)");
@@ -63,30 +61,49 @@ static struct ca_error *check_status(const struct ca_capture *c, const char *sta
 	return NULL;
 }
 
-static struct ca_error *check(struct ca_capture *c)
+static struct ca_error *check(struct ca_arena *arena, int32_t pid, int proc)
 {
 	size_t size;
-	char *status = ca_proc_read(c->proc, "status", &size);
+	char *status = ca_proc_read(proc, "status", &size);
 
 	if (!status)
 		return ca_process_refuse("", "it ended");
-	struct ca_error *err = check_status(c, status);
+	struct ca_error *err = check_status(pid, status);
 
 	free(status);
 	if (err)
 		return err;
-	int mem = openat(c->proc, "mem", O_RDONLY | O_CLOEXEC);
+	int mem = openat(proc, "mem", O_RDONLY | O_CLOEXEC);
 	struct stat st;
 
 	if (mem >= 0) {
 		close(mem);
 		return NULL;
 	}
-	if ((errno == EACCES || errno == EPERM) && !fstat(c->proc, &st) && st.st_uid != geteuid())
-		return refuse_user(c->image, st.st_uid);
+	if ((errno == EACCES || errno == EPERM) && !fstat(proc, &st) && st.st_uid != geteuid())
+		return refuse_user(arena, st.st_uid);
 	return ca_process_refuse("is kernel.yama.ptrace_scope set, or a container's or a security "
 				 "module's rule? root (CAP_SYS_PTRACE) may",
 				 "its memory may not be read: %s", strerror(errno));
+}
+
+static struct ca_error *open_folder(int32_t pid, int *proc)
+{
+	char folder[32];
+
+	snprintf(folder, sizeof(folder), "/proc/%d", pid);
+	*proc = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (*proc < 0)
+		return ca_process_refuse("is it in another PID namespace?",
+					 "there is no process %d here", pid);
+	return NULL;
+}
+
+struct ca_error *ca_process_enter(struct ca_arena *arena, int32_t pid, int *proc)
+{
+	struct ca_error *err = open_folder(pid, proc);
+
+	return err ? err : check(arena, pid, *proc);
 }
 
 /* ---- what is there -------------------------------------------------------------- */
@@ -193,32 +210,40 @@ static void build(struct ca_capture *c)
 
 /* ---- files ---------------------------------------------------------------------- */
 
-static bool in_our_namespace(const struct ca_capture *c)
+static bool in_our_namespace(int proc)
 {
 	struct stat ours, its;
 
-	return !stat("/proc/self/ns/mnt", &ours) && !fstatat(c->proc, "ns/mnt", &its, 0) &&
+	return !stat("/proc/self/ns/mnt", &ours) && !fstatat(proc, "ns/mnt", &its, 0) &&
 	       ours.st_dev == its.st_dev && ours.st_ino == its.st_ino;
 }
 
 /*
- * In a container its files are looked up where it sees them. The kernel tells
- * its paths from the root of its mount namespace: below that it may be in a
- * chroot, which is then the start of each path.
+ * The kernel tells paths from the root of the process's mount namespace: below
+ * that it may be in a chroot, which is then the start of each path.
  */
-static void find_root(struct ca_capture *c, struct ca_image_options *options)
+const char *ca_process_chroot(struct ca_arena *arena, int proc)
 {
 	char root[4096];
 
-	if (options->sysroot || in_our_namespace(c))
-		return;
-	ssize_t length = readlinkat(c->proc, "root", root, sizeof(root));
+	if (in_our_namespace(proc))
+		return "";
+	ssize_t length = readlinkat(proc, "root", root, sizeof(root));
+
+	if (length <= 1 || length == sizeof(root))
+		return "";
+	return ca_arena_strndup(arena, root, (size_t)length);
+}
+
+/* In a container its files are looked up where it sees them. */
+static void find_root(struct ca_capture *c, struct ca_image_options *options)
+{
 	struct ca_arena *arena = &c->image->ctx->arena;
 
-	if (length <= 0 || length == sizeof(root))
+	if (options->sysroot || in_our_namespace(c->proc))
 		return;
 	options->sysroot = ca_arena_printf(arena, "/proc/%d/root", c->pid);
-	c->chroot = ca_arena_strndup(arena, root, length == 1 ? 0 : (size_t)length);
+	c->chroot = ca_process_chroot(arena, c->proc);
 }
 
 static void describe(struct ca_capture *c)
@@ -242,18 +267,12 @@ static void describe(struct ca_capture *c)
 
 static struct ca_error *open_process(struct ca_capture *c)
 {
-	char folder[32];
-
-	snprintf(folder, sizeof(folder), "/proc/%d", c->pid);
-	c->proc = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (c->proc < 0)
-		return ca_process_refuse("is it in another PID namespace?",
-					 "there is no process %d here", c->pid);
-	bool stands = c->options->has_mem;
-	struct ca_error *err = stands ? NULL : check(c);
+	bool stands = c->options->has_mem && !c->options->goes_on;
+	struct ca_error *err = stands ? open_folder(c->pid, &c->proc)
+				      : ca_process_enter(&c->image->ctx->arena, c->pid, &c->proc);
 
 	if (!err)
-		err = stands ? ca_standing_run(c) : ca_capture_run(c);
+		err = c->options->has_mem ? ca_standing_run(c) : ca_capture_run(c);
 	if (!err && !ca_copy_keep(&c->copy, c->image))
 		err = ca_process_refuse("", "its copy cannot be mapped: %s", strerror(errno));
 	if (!err)

@@ -3,7 +3,7 @@
  * A process that a debugger holds, through the debugger's own descriptors: it
  * works where only the debugger may trace, and copies nothing ahead (lazy.c).
  */
-#include "live.h"
+#include "private.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -67,7 +67,8 @@ struct ca_error *ca_standing_run(struct ca_capture *c)
 		ca_plan_all(&c->vmas, &c->plan);
 	err = check_memory(c);
 	if (!err)
-		err = ca_copy_open(&c->copy, c->image->ctx, c->pid, c->options, c->plan.bytes);
+		err = ca_copy_open(&c->copy, c->image->ctx, c->pid, c->options,
+				   c->options->goes_on ? 0 : c->plan.bytes);
 	if (err)
 		return err;
 	c->copy.lazy_mem = c->options->mem_fd;

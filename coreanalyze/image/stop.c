@@ -6,7 +6,7 @@
  * One thing cannot be helped, nor does any debugger: calls that Linux does not
  * restart after a stop (signal(7): epoll_wait, recv with a timeout) end by EINTR.
  */
-#include "live.h"
+#include "private.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -232,7 +232,7 @@ struct ca_error *ca_stop_all(struct ca_stop *stop)
 }
 
 /* A set of registers, kept as long as the image; NULL: there is none. */
-static const void *read_set(struct ca_image *image, int32_t lwp, uintptr_t set, size_t *bytes)
+static const void *read_set(struct ca_arena *arena, int32_t lwp, uintptr_t set, size_t *bytes)
 {
 	enum { MAX_BYTES = 64 * 1024 }; /* AMX has 8 KiB */
 	uint8_t buffer[MAX_BYTES];
@@ -242,28 +242,32 @@ static const void *read_set(struct ca_image *image, int32_t lwp, uintptr_t set, 
 	*bytes = 0;
 	if (ptrace(PTRACE_GETREGSET, lwp, set, &room) || room.iov_len == 0)
 		return NULL;
-	kept = ca_arena_alloc(&image->ctx->arena, room.iov_len);
+	kept = ca_arena_alloc(arena, room.iov_len);
 	memcpy(kept, buffer, room.iov_len);
 	*bytes = room.iov_len;
 	return kept;
 }
 
-static void read_sets(struct ca_image *image, struct ca_lwp *lwp)
+static void read_sets(struct ca_arena *arena, struct ca_lwp *lwp)
 {
 	size_t bytes;
 
-	lwp->registers = read_set(image, lwp->lwp, NT_PRSTATUS, &bytes);
+	lwp->registers = read_set(arena, lwp->lwp, NT_PRSTATUS, &bytes);
 	if (bytes != sizeof(struct user_regs_struct))
 		lwp->registers = NULL;
-	lwp->fp_registers = read_set(image, lwp->lwp, NT_PRFPREG, &bytes);
+	lwp->fp_registers = read_set(arena, lwp->lwp, NT_PRFPREG, &bytes);
 	if (bytes != sizeof(struct user_fpregs_struct))
 		lwp->fp_registers = NULL;
-	lwp->xstate = read_set(image, lwp->lwp, NT_X86_XSTATE, &lwp->xstate_bytes);
+	lwp->xstate = read_set(arena, lwp->lwp, NT_X86_XSTATE, &lwp->xstate_bytes);
 }
 
-struct ca_error *ca_stop_registers(const struct ca_stop *stop, struct ca_image *image)
+struct ca_error *ca_stop_registers(const struct ca_stop *stop, struct ca_arena *arena,
+				   struct ca_lwp **lwps, size_t *count)
 {
-	image->lwps = ca_alloc(stop->count * sizeof(*image->lwps));
+	struct ca_lwp *all = ca_alloc(stop->count * sizeof(*all));
+
+	*lwps = all;
+	*count = 0;
 	for (size_t i = 0; i < stop->count; i++) {
 		struct user_regs_struct regs = { 0 };
 		struct iovec room = { &regs, sizeof(regs) };
@@ -275,17 +279,17 @@ struct ca_error *ca_stop_registers(const struct ca_stop *stop, struct ca_image *
 			return ca_process_refuse("", "it ended while it was read");
 		if (room.iov_len != sizeof(regs))
 			return ca_process_refuse("", "it is a 32-bit process; x86-64 ones can be read");
-		size_t to = lwp == stop->pid ? 0 : image->lwp_count;
+		size_t to = lwp == stop->pid ? 0 : *count;
 
-		image->lwps[image->lwp_count++] = image->lwps[to];
-		image->lwps[to] = (struct ca_lwp){
+		all[(*count)++] = all[to];
+		all[to] = (struct ca_lwp){
 			.lwp = lwp,
 			.ip = regs.rip,
 			.sp = regs.rsp,
 			.fs_base = regs.fs_base,
 			.signal = stop->threads[i].signal,
 		};
-		read_sets(image, &image->lwps[to]);
+		read_sets(arena, &all[to]);
 	}
 	return NULL;
 }

@@ -109,6 +109,17 @@ struct ca_gc {
 
 /* False where its structure is unreadable. */
 bool ca_gc_read(const struct ca_runtime *rt, const struct ca_interp *interp, struct ca_gc *gc);
+/* ---- the interpreter lock (gil.c) ----------------------------------------- */
+
+/* struct _gil_runtime_state, from its last_holder on: the same in all releases. */
+enum { CA_GIL_HOLDER = 0 /* PyThreadState *, stays when it is let go */, CA_GIL_LOCKED = 8 /* int */ };
+enum { CA_GILS_MAX = 16 };
+/*
+ * Where the interpreters' locks are: one, or from 3.12 on more. No release's
+ * table has them: they are told by their shape. Returns how many; 0: unknown.
+ */
+size_t ca_gils_find(const struct ca_runtime *rt, ca_addr gils[CA_GILS_MAX]);
+
 /* The generation, as gc.get_objects() numbers them, of what is in a list of ca_runtime_generation(). */
 static inline unsigned ca_gc_generation_of(const struct ca_gc *gc, unsigned list)
 {

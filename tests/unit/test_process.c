@@ -85,7 +85,7 @@ static void test_process__has_its_memory(void)
 	CU_ASSERT_EQUAL(image->lwp_count, 1);
 	CU_ASSERT_EQUAL(image->lwps[0].lwp, child);
 	CU_ASSERT_TRUE(image->complete);
-	CU_ASSERT_TRUE(image->pause_ns > 0);
+	CU_ASSERT_TRUE(image->taken.pause_ns > 0);
 	CU_ASSERT_PTR_NOT_NULL(ca_image_mapping(image, image->lwps[0].sp));
 	CU_ASSERT_PTR_NOT_NULL(ca_image_module(image, image->lwps[0].ip));
 	ca_image_close(image);

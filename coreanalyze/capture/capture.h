@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * capture: an ELF core of a process that lives on. First, do no harm: what can
+ * be done before the process stands still is done before, what may hurt it is
+ * refused with figures before anything is touched, and however we end, it goes
+ * on.
+ *
+ *   struct ca_view view;
+ *   struct ca_captured done;
+ *   struct ca_error *err = ca_view_open(&ctx, pid, &view);
+ *
+ *   if (!err)
+ *           err = ca_capture(&view, &(struct ca_capture_options){ .file = "core.1234" }, &done);
+ *   ca_view_close(&view);
+ */
+#ifndef CA_CAPTURE_H
+#define CA_CAPTURE_H
+
+#include "../image/image.h"
+#include "../runtime/runtime.h"
+
+/*
+ * A process as it runs, for its files, its arguments and where CPython keeps its
+ * state in it. Zeroed, it may be closed; it is to be closed after an error too.
+ */
+struct ca_view {
+	struct ca_context *ctx;
+	int32_t pid;
+	int proc, mem;         /* its folder in /proc, and that one's file mem */
+	struct ca_image *image; /* read in place, page by page: words that change may be torn */
+	struct ca_runtime *rt; /* NULL: it runs no CPython that we know */
+	struct ca_context own; /* that they were opened with: what it warns of is about torn words */
+};
+/*
+ * Errors (CA_TARGET): there is no such process; it may not be read, and why; it
+ * is a zombie, a kernel thread, traced by another.
+ */
+struct ca_error *ca_view_open(struct ca_context *ctx, int32_t pid, struct ca_view *view);
+void ca_view_close(struct ca_view *view);
+
+struct ca_capture_options {
+	const char *file; /* where the core goes; it appears there when it is whole, 0600 */
+	bool compress;    /* as zstd does */
+};
+
+/* What was written. */
+struct ca_captured {
+	uint64_t bytes;      /* of the core, unpacked, with its holes */
+	uint64_t disk_bytes; /* that its file takes */
+	size_t threads;
+	struct ca_taken taken; /* as the core tells it (image.h) */
+};
+
+/*
+ * Stops the process, copies its memory, lets it go, and then writes the core; the
+ * memory for the copy is had and touched before. Where free memory and the
+ * cgroups that we are in have no room for the copy it is written to the file
+ * while the process stands still. If the heap is caught in mid-update (a
+ * collection under way, a list with a broken link) it is let go and stopped again
+ * a few milliseconds later, five times; the core says how it was caught.
+ *
+ * Errors (CA_TARGET): it ended; it does not stop; neither memory nor disk has
+ * room, with figures; the file cannot be written: then nothing is left behind.
+ */
+struct ca_error *ca_capture(const struct ca_view *view, const struct ca_capture_options *options,
+			    struct ca_captured *out);
+
+#endif

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * Private to capture.
+ *
+ *   view.c     a look at the process as it runs   settled.c  is its heap in mid-update?
+ *   capture.c  the whole                          copy.c     copying while it stands still
+ *   store.c    where pages go meanwhile           pieces.c   what of its memory the core has
+ *   notes.c    what the core says beside          write.c    the core
+ *   output.c   its file
+ */
+#ifndef CA_CAPTURE_PRIVATE_H
+#define CA_CAPTURE_PRIVATE_H
+
+#include "../image/live.h"
+#include "capture.h"
+
+#include <elf.h>
+
+/* ---- settled.c -------------------------------------------------------------- */
+
+/* Where the words are that tell whether a heap is in mid-update. */
+struct ca_settled {
+	ca_addr *collecting; /* an int for each interpreter */
+	ca_addr *heads;	     /* of the collector's lists */
+	ca_addr gils[CA_GILS_MAX];
+	size_t collecting_count, head_count, gil_count;
+	int32_t thread_id; /* a thread state's offset of it */
+};
+void ca_settled_init(struct ca_settled *settled, const struct ca_view *view);
+/* Fills in what taken says of it; mem: the stopped process's. False: in mid-update. */
+bool ca_settled_look(const struct ca_settled *settled, int mem, const struct ca_lwp *lwps,
+		     size_t lwp_count, struct ca_taken *taken);
+void ca_settled_fini(struct ca_settled *settled);
+
+/* ---- pieces.c --------------------------------------------------------------- */
+
+/* A PT_LOAD: bytes of it are in the file, or none. */
+struct ca_piece {
+	ca_addr start, end;
+	uint32_t flags;
+	bool dumped;
+	uint64_t offset; /* in the core */
+};
+struct ca_pieces {
+	struct ca_piece *items;
+	size_t count, capacity;
+	uint64_t file_bytes; /* the core's size */
+};
+void ca_pieces_make(struct ca_pieces *pieces, const struct ca_vmas *vmas, const struct ca_plan *plan);
+/* Gives each its place, the first one at `at`. */
+void ca_pieces_place(struct ca_pieces *pieces, uint64_t at);
+void ca_pieces_fini(struct ca_pieces *pieces);
+
+/* ---- notes.c ---------------------------------------------------------------- */
+
+struct ca_notes {
+	uint8_t *bytes;
+	size_t count, capacity;
+	size_t taken_at; /* where our own note's text is: it is filled in last */
+};
+struct ca_noted {
+	int32_t pid;
+	int proc;
+	const struct ca_lwp *lwps;
+	size_t lwp_count;
+	const struct ca_vmas *vmas;
+	const char *chroot;
+	const void *auxv;
+	size_t auxv_bytes;
+};
+void ca_notes_make(struct ca_notes *notes, const struct ca_noted *noted);
+void ca_notes_set_taken(struct ca_notes *notes, const struct ca_taken *taken);
+void ca_notes_fini(struct ca_notes *notes);
+
+/* ---- store.c ---------------------------------------------------------------- */
+
+/*
+ * Where copied pages go: to memory, one behind the other, or straight to their
+ * places in the core.
+ */
+struct ca_store {
+	struct ca_context *ctx;
+	uint8_t *memory; /* NULL: they go to the core's file */
+	uint64_t room;	 /* bytes of memory */
+	int fd;
+	atomic_bool ended; /* the process's memory is gone */
+	atomic_int error;  /* errno of a write that failed */
+	atomic_uint_fast64_t lost_pages;
+	/* Asked before each chunk; false ends it. NULL: nobody asks. */
+	bool (*go_on)(void *arg);
+	void *arg;
+	atomic_bool stopped;
+};
+/*
+ * Chooses memory for `bytes`, where there is room, and touches it; else the file,
+ * where that may go. The error has both figures.
+ */
+struct ca_error *ca_store_open(struct ca_store *store, struct ca_context *ctx, uint64_t bytes,
+			       int fd, bool to_file);
+/* Copies all of plan, of the process pid (0: only through mem). False: see ended, error. */
+bool ca_store_fill(struct ca_store *store, int32_t pid, int mem, const struct ca_plan *plan,
+		   const struct ca_pieces *pieces);
+void ca_store_close(struct ca_store *store);
+
+/* ---- write.c ---------------------------------------------------------------- */
+
+/* How many bytes precede the first piece. */
+uint64_t ca_core_head_bytes(const struct ca_pieces *pieces, const struct ca_notes *notes);
+/* Headers and notes alone, into a file whose pieces are there. False: errno. */
+bool ca_core_write_head(int fd, const struct ca_pieces *pieces, const struct ca_notes *notes);
+/* The whole, from memory. compress: as zstd, else with holes where pages are zero. */
+bool ca_core_write(int fd, bool compress, const struct ca_pieces *pieces,
+		   const struct ca_notes *notes, const struct ca_store *store,
+		   const struct ca_plan *plan);
+
+/* What a core's file has, packed into another. */
+bool ca_core_pack(int from, int to, uint64_t bytes);
+
+/* ---- output.c --------------------------------------------------------------- */
+
+/* A file that has its name only when it is whole. */
+struct ca_output {
+	int fd;
+	const char *path;
+	char *temporary; /* its name meanwhile; NULL: none */
+};
+struct ca_error *ca_output_open(struct ca_output *output, const char *path);
+/* False: errno. */
+bool ca_output_commit(struct ca_output *output);
+/* Also after commit. */
+void ca_output_close(struct ca_output *output);
+/* A file without a name in the same folder. */
+struct ca_error *ca_output_spool(const struct ca_output *output, struct ca_spool *spool);
+struct ca_error *ca_output_refuse(const struct ca_output *output, int why);
+
+/* ---- copy.c ----------------------------------------------------------------- */
+
+/* One capture under way. */
+struct ca_capturing {
+	const struct ca_view *view;
+	const struct ca_capture_options *options;
+	struct ca_output output;
+	struct ca_spool spool; /* in the place of output, for a core that is packed later; -1 */
+	struct ca_settled settled;
+	const char *chroot;
+	const void *auxv;
+	size_t auxv_bytes;
+	struct ca_vmas vmas;
+	struct ca_plan plan;
+	struct ca_lwp *lwps;
+	size_t lwp_count;
+	struct ca_pieces pieces;
+	struct ca_notes notes;
+	struct ca_store store;
+	struct ca_taken taken;
+};
+/* Reads what is mapped and which pages there are. */
+struct ca_error *ca_capturing_survey(struct ca_capturing *c);
+/* Makes pieces and notes of what the stopped process is, and gives them their places. */
+void ca_capturing_describe(struct ca_capturing *c);
+/* In the thread that called it the process is stopped, copied and let go. */
+struct ca_error *ca_copy_stopped(struct ca_capturing *c);
+uint64_t ca_now_ns(void);
+
+#endif
