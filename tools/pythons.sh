@@ -5,7 +5,8 @@
 #
 # Unpacks the Pythons of Debian's other suites under DIR (build/pythons), each
 # as DIR/SUITE-VERSION with a wrapper `python` that runs it through that suite's
-# own loader and libraries. Nothing is installed.
+# own loader and libraries; a suite's default Python with its numpy. Nothing is
+# installed.
 #
 # The archive, its keys and any proxy are those of this machine's apt; only the
 # name of the suite changes. A suite that cannot be had is reported, and is no
@@ -166,13 +167,21 @@ apt_of() {
 	APT_CONFIG=$work/$suite/apt.conf "$@"
 }
 
+# numpy_for SUITE PACKAGE: the suite's numpy, if PACKAGE is its default Python.
+numpy_for() {
+	if apt_of "$1" apt-cache depends python3 | grep -qx "  Depends: $2"; then
+		echo python3-numpy
+	fi
+}
+
 # unpack SUITE PACKAGE NAME: PACKAGE (python3.x) and all it needs to DIR/NAME.
 unpack() {
 	local suite=$1 package=$2 name=$3 home=$work/$1 root=$dir/$3/root deb loader
 	rm -rf "$home/cache/archives" "${dir:?}/$name"
 	mkdir -p "$home/cache/archives/partial" "$root"
+	# shellcheck disable=SC2046
 	if ! apt_of "$suite" apt-get install -qq -y --download-only "$package" \
-		>"$home/install.log" 2>&1; then
+		$(numpy_for "$suite" "$package") >"$home/install.log" 2>&1; then
 		say "$name: $(grep -m1 '^E:' "$home/install.log")"
 		rm -rf "${dir:?}/$name"
 		return 1
@@ -190,9 +199,10 @@ unpack() {
 	cat >"$dir/$name/python" <<-END
 		#!/bin/sh
 		root=$root
+		libraries=\$root/usr/lib/x86_64-linux-gnu
 		export PYTHONHOME="\$root/usr"
 		exec "$loader" --library-path \\
-			"\$root/lib/x86_64-linux-gnu:\$root/usr/lib/x86_64-linux-gnu" \\
+			"\$root/lib/x86_64-linux-gnu:\$libraries:\$libraries/blas:\$libraries/lapack" \\
 			"\$root/usr/bin/$package" "\$@"
 	END
 	chmod +x "$dir/$name/python"

@@ -146,6 +146,26 @@ static const char *name_text(struct teller *t, ca_addr address)
 	return read_str(t, address, &str) ? ca_str_text(t->reader, &str, t->arena, SHOWN) : "?";
 }
 
+static const char *element_text(struct teller *t, const struct ca_element *element, uint64_t index)
+{
+	const char *text = element->dimensions ? ca_arena_printf(t->arena, "%s[%llu]",
+								 element->dimensions == 1 ? "" : ".flat",
+								 (unsigned long long)index)
+					       : "[()]";
+
+	for (uint32_t i = 0; i < element->step_count; i++) {
+		const struct ca_step *step = &element->steps[i];
+
+		if (step->kind == CA_STEP_FIELD)
+			text = ca_arena_printf(t->arena, "%s[%s]", text, key_text(t, step->key));
+		else
+			text = ca_arena_printf(t->arena, "%s%s[%llu]", text,
+					       step->kind == CA_STEP_FLAT ? ".flat" : "",
+					       (unsigned long long)step->index);
+	}
+	return text;
+}
+
 /* The frame that is in an object, or is one. */
 static const char *place_of(struct teller *t)
 {
@@ -193,6 +213,8 @@ static const char *label_of(struct teller *t, const struct ca_refs *refs, uint64
 		return ca_arena_printf(t->arena, "on the stack of %s", place_of(t));
 	case CA_VIA_INSIDE:
 		return ca_arena_printf(t->arena, "(%s)", field);
+	case CA_VIA_ELEMENT:
+		return element_text(t, refs->element, refs->first + i);
 	case CA_VIA_UNKNOWN:
 		break;
 	}

@@ -20,10 +20,10 @@ struct ca_kind {
 			 struct ca_visitor *visitor);
 	uint32_t truncated; /* the last bytes of basicsize that an instance may lack */
 	/*
-	 * Its structure's size in struct ca_layout, plus 1; or 0. Where releases of one
-	 * minor differ: a type of another size is not taken for it.
+	 * NULL: any. Where a structure differs between releases of one minor, or is none
+	 * of CPython's: a type of another size is not taken for it.
 	 */
-	uint16_t size_at;
+	bool (*fits)(const struct ca_layout *layout, uint64_t basicsize);
 	bool whole;         /* the traversal tells of all words up to the kind's basicsize */
 };
 
@@ -141,6 +141,12 @@ CA_KIND_TRAVERSE(simplequeue);
 CA_KIND_TRAVERSE(zoneinfo);
 CA_KIND_TRAVERSE(st);
 CA_KIND_TRAVERSE(tee);
+bool ca_pickler_fits(const struct ca_layout *layout, uint64_t basicsize);
+bool ca_unpickler_fits(const struct ca_layout *layout, uint64_t basicsize);
+/* numpy.c */
+CA_KIND_FUNCTIONS(ndarray);
+CA_KIND_TRAVERSE(dtype);
+bool ca_ndarray_fits(const struct ca_layout *layout, uint64_t basicsize);
 /* functools.c, sqlite.c */
 CA_KIND_TRAVERSE(lru);
 CA_KIND_TRAVERSE(capsule);

@@ -230,6 +230,20 @@ enum ca_via {
 	CA_VIA_LOCAL,     /* names: local 'x' */
 	CA_VIA_STACK,     /* a frame's evaluation stack */
 	CA_VIA_INSIDE,    /* name: a field of C's, as CPython's source calls it */
+	CA_VIA_ELEMENT,   /* element: [first], or .flat[first], and then its steps */
+};
+
+/* From an array's element inwards: ['key'], [index], .flat[index]. */
+struct ca_step {
+	enum { CA_STEP_FIELD, CA_STEP_INDEX, CA_STEP_FLAT } kind;
+	ca_addr key;
+	uint64_t index;
+};
+
+struct ca_element {
+	uint32_t dimensions; /* of the array */
+	uint32_t step_count;
+	const struct ca_step *steps;
 };
 
 /*
@@ -247,6 +261,7 @@ struct ca_refs {
 	uint64_t first;
 	const uint8_t *names;
 	uint64_t names_stride;
+	const struct ca_element *element;
 };
 
 /* What a traversal tells. buffer: an allocation of the object's own. */

@@ -113,6 +113,16 @@ void ca_decimal_traverse(struct ca_reader *reader, const struct ca_object *objec
 
 /* ---- _pickle.c --------------------------------------------------------- */
 
+bool ca_pickler_fits(const struct ca_layout *layout, uint64_t basicsize)
+{
+	return basicsize == (uint64_t)layout->pickler.size;
+}
+
+bool ca_unpickler_fits(const struct ca_layout *layout, uint64_t basicsize)
+{
+	return basicsize == (uint64_t)layout->unpickler.size;
+}
+
 static enum ca_held memo_held(const struct ca_layout *layout)
 {
 	return layout->c.traverse_gaps & CA_GAP_PICKLE_MEMO ? CA_HELD_HIDDEN : CA_HELD_GC;

@@ -157,17 +157,6 @@ static bool is_opaque(const char *tp_name)
 	return strchr(tp_name, '.');
 }
 
-/* A structure that moved between releases is told by its size where no table covers the release. */
-static bool size_fits(const struct ca_layout *layout, const struct ca_kind *kind, uint64_t basicsize)
-{
-	int32_t size;
-
-	if (!kind->size_at)
-		return true;
-	memcpy(&size, (const char *)layout + kind->size_at - 1, sizeof(size));
-	return (uint64_t)size == basicsize;
-}
-
 /* A static type without a module's name, in a file that is no part of CPython's (Cython makes such). */
 static bool is_foreign(const struct ca_reader *reader, ca_addr address, bool heap, const char *tp_name)
 {
@@ -210,7 +199,7 @@ static void find_kind(const struct ca_reader *reader, struct ca_type *type)
 
 		uint64_t basicsize = ca_load_u64(bytes + layout->type.tp_basicsize);
 
-		if (kind && size_fits(layout, kind, basicsize)) {
+		if (kind && (!kind->fits || kind->fits(layout, basicsize))) {
 			type->kind = kind;
 			type->kind_owner = at;
 			type->kind_end = (uint32_t)basicsize;

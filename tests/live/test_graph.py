@@ -13,7 +13,7 @@ from runner import Skip, each_python
 
 # Says of what it holds, and waits. Results go to OUT.1 (OUT: the first argument).
 SUBJECT = """
-import functools, gc, json, sys, threading
+import functools, gc, json, os, sys, threading
 
 class Node:
     def __init__(self, **attributes):
@@ -48,8 +48,9 @@ def waiting(out, marker):
     gc.collect()
     gc.disable()
     referents = {hex(id(o)): [hex(id(r)) for r in gc.get_referents(o)] for o in kept}
-    with open(out + ".1", "w") as f:
+    with open(out + ".new", "w") as f:
         json.dump({"referents": referents, "mine": mine}, f)
+    os.rename(out + ".new", out + ".1")
     sys.stdin.readline()
     return kept_by_frame, marker
 
@@ -57,6 +58,7 @@ waiting(sys.argv[1], object())
 """
 
 LEAKY = """
+import os
 import sys
 import leaky
 
@@ -67,8 +69,9 @@ victims = [Victim() for i in range(30)]
 for victim in victims:
     leaky.leak(victim, 7)
 leaky.leak(Victim(), 1)     # nothing refers to it any more
-with open(sys.argv[1] + ".1", "w") as f:
+with open(sys.argv[1] + ".new", "w") as f:
     f.write("{}")
+os.rename(sys.argv[1] + ".new", sys.argv[1] + ".1")
 sys.stdin.readline()
 """
 

@@ -92,7 +92,7 @@ static const char *const names[] = {
 	"_pickle.Unpickler", "_pickle.Pdata", "xml.etree.ElementTree.Element", "pyexpat.xmlparser",
 	"itertools.combinations", "itertools.combinations_with_replacement", "itertools.permutations",
 	"itertools.product", "_queue.SimpleQueue", "zoneinfo.ZoneInfo", "parser.st", "StgDict",
-	"_ctypes.CType_Type", "_ctypes._CData",
+	"_ctypes.CType_Type", "_ctypes._CData", "numpy.ndarray", "numpy.dtype",
 };
 
 static const uint64_t kinds_by_flag[] = {
@@ -309,6 +309,115 @@ static void test_object__dict_with_a_table_that_lies(void)
 	}
 }
 
+/* ---- numpy's arrays ---------------------------------------------------------------- */
+
+/* ndarraytypes.h: PyArrayObject_fields, PyArray_Descr of 1.x, _PyArray_LegacyDescr of 2.x. */
+enum { ARRAY_BYTES = 96, ARRAY_DATA = 16, ARRAY_ND = 24, ARRAY_DIMENSIONS = 32, ARRAY_STRIDES = 40,
+       ARRAY_DESCR = 56, ARRAY_FLAGS = 64, OWNS_DATA = 4, OBJECT_KIND = 'O', OBJECT_NUM = 17 };
+static const struct {
+	uint32_t bytes, flags, elsize, subarray, fields;
+} descrs[] = { { 96, 27, 32, 40, 48 }, { 120, 32, 40, 88, 96 } };
+
+static const ca_addr array_at = WORLD_START + 0x4000, descr_at = WORLD_START + 0x5000,
+		     pair_at = WORLD_START + 0x5800, lists_at = WORLD_START + 0x6000;
+
+/* An array of one dimension, and its dtype: of objects. */
+static void write_array(struct world *world, size_t of, uint64_t count, uint64_t stride)
+{
+	const struct ca_layout *layout = world->layout;
+
+	world_type(world, type_at, "numpy.ndarray", 0, ARRAY_BYTES, 0, 0);
+	world_type(world, other_at, "numpy.dtype", 0, descrs[of].bytes, 0, 0);
+	world_put(world, array_at + layout->object.ob_type, type_at);
+	world_put(world, array_at + ARRAY_DATA, data_at);
+	world_put32(world, array_at + ARRAY_ND, 1);
+	world_put(world, array_at + ARRAY_DIMENSIONS, lists_at);
+	world_put(world, array_at + ARRAY_STRIDES, lists_at + 8);
+	world_put(world, array_at + ARRAY_DESCR, descr_at);
+	world_put32(world, array_at + ARRAY_FLAGS, OWNS_DATA);
+	world_put(world, lists_at, count);
+	world_put(world, lists_at + 8, stride);
+	fill(world, descr_at + 16, descr_at + descrs[of].bytes, 0);
+	world_put(world, descr_at + layout->object.ob_type, other_at);
+	world_put32(world, descr_at + 24, OBJECT_KIND);
+	world_put32(world, descr_at + 28, OBJECT_NUM);
+	world_put32(world, descr_at + descrs[of].elsize, 8);
+	world->memory[descr_at + descrs[of].flags - WORLD_START] = 1;
+}
+
+static void test_object__array_of_elements_that_are_not_there(void)
+{
+	static const struct {
+		uint64_t count, stride;
+		uint64_t refs; /* beside base and dtype, and what holds the memory */
+	} cases[] = {
+		{ 5, 8, 5 },	     { 5, 24, 5 },	  { 0, 8, 0 },
+		{ 1, 1ull << 60, 1 }, { 5, 0, 0 },	  { 5, 4, 0 },
+		{ 5, UINT64_MAX - 7, 0 }, { 1ull << 40, 8, 0 }, { UINT64_MAX, 8, 0 },
+		{ 1ull << 61, 8, 0 }, { BYTES / 8, 8, 0 },
+	};
+
+	EACH_TABLE(table) {
+		for (size_t i = 0; i < CA_COUNT(cases) * CA_COUNT(descrs); i++) {
+			struct world world;
+			struct tally tally;
+
+			open_with(&world, table);
+			write_array(&world, i % CA_COUNT(descrs), cases[i / 2].count, cases[i / 2].stride);
+			CU_ASSERT(ask(&world, array_at, &tally));
+			CU_ASSERT_EQUAL(tally.refs, cases[i / 2].refs + 3);
+			world_put32(&world, array_at + ARRAY_ND, 65);
+			CU_ASSERT(ask(&world, array_at, &tally));
+			CU_ASSERT_EQUAL(tally.refs, 3);
+			world_close(&world);
+		}
+	}
+}
+
+static void test_object__array_of_a_dtype_in_itself(void)
+{
+	EACH_TABLE(table) {
+		for (size_t of = 0; of < CA_COUNT(descrs); of++) {
+			struct world world;
+			struct tally tally;
+
+			open_with(&world, table);
+			write_array(&world, of, 5, 8);
+			world.memory[descr_at + 24 - WORLD_START] = 'V';
+			world_put32(&world, descr_at + 28, 20);
+			world_put(&world, descr_at + descrs[of].subarray, pair_at);
+			world_put(&world, pair_at, descr_at);
+			CU_ASSERT(ask(&world, array_at, &tally));
+			CU_ASSERT_EQUAL(tally.refs, 3);
+			CU_ASSERT(world_warned(&world, "numpy-fields"));
+			/* Its fields are no dict. */
+			world_put(&world, descr_at + descrs[of].subarray, 0);
+			world_put(&world, descr_at + descrs[of].fields, array_at);
+			CU_ASSERT(ask(&world, array_at, &tally));
+			CU_ASSERT_EQUAL(tally.refs, 3);
+			world_close(&world);
+		}
+	}
+}
+
+static void test_object__array_of_another_size(void)
+{
+	EACH_TABLE(table) {
+		struct world world;
+		struct ca_object object;
+
+		for (uint64_t size = 64; size <= 128; size += 8) {
+			open_with(&world, table);
+			write_array(&world, 0, 5, 8);
+			world_type(&world, type_at, "numpy.ndarray", 0, size, 0, 0);
+			CU_ASSERT(ca_object_read(world.reader, array_at, &object));
+			CU_ASSERT_EQUAL(ca_type_is(object.type, "numpy.ndarray"),
+					size == 80 || size == 88 || size == 96);
+			world_close(&world);
+		}
+	}
+}
+
 /* ---- who is a kind, and who only has its name --------------------------------------- */
 
 /* A str of ASCII characters. */
@@ -357,5 +466,8 @@ CU_TestInfo ca_tests_object[] = {
 	{ "object: method resolution order that lies", test_object__method_resolution_order_that_lies },
 	{ "object: dict with a table that lies", test_object__dict_with_a_table_that_lies },
 	{ "object: class of Python code is no deque", test_object__class_of_python_code_is_no_deque },
+	{ "object: array of elements that are not there", test_object__array_of_elements_that_are_not_there },
+	{ "object: array of a dtype in itself", test_object__array_of_a_dtype_in_itself },
+	{ "object: array of another size", test_object__array_of_another_size },
 	CU_TEST_INFO_NULL,
 };
