@@ -223,6 +223,22 @@ struct ca_retained_row *ca_retained_by_type(const struct ca_graph *graph,
 					    const struct ca_retained *retained,
 					    const struct ca_type_totals *totals);
 
+/* ---- biggest.c: the objects that retain most ---------------------------------- */
+
+struct ca_biggest {
+	ca_node *nodes; /* the most retained bytes first */
+	size_t count;
+	uint64_t all;   /* objects that these are chosen from */
+};
+/*
+ * At most `most` objects: right below `under` in the dominators' tree (0: anywhere);
+ * ways: those alone that are inside no other one, or NULL.
+ */
+void ca_biggest_build(const struct ca_graph *graph, const struct ca_retained *retained,
+		      const struct ca_ways *ways, ca_node under, size_t most,
+		      struct ca_biggest *biggest);
+void ca_biggest_fini(struct ca_biggest *biggest);
+
 /* ---- owned.c: all objects by who they are put down to ------------------------ */
 
 struct ca_owner_row {

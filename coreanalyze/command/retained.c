@@ -86,45 +86,6 @@ static const struct ca_column object_columns[] = {
 	{"dominator", NULL, CA_CELL_ADDR},
 };
 
-/* The retained bytes lead; nodes are in order of address, which breaks ties. */
-struct ranked {
-	uint64_t bytes;
-	ca_node node;
-};
-
-static int by_retained(const void *a, const void *b)
-{
-	const struct ranked *x = a, *y = b;
-
-	if (x->bytes != y->bytes)
-		return x->bytes < y->bytes ? 1 : -1;
-	return (x->node > y->node) - (x->node < y->node);
-}
-
-static bool is_wanted(const struct show *show, ca_node under, ca_node node)
-{
-	bool top = show->own->top == TOP_ONLY ||
-		   (show->own->top == TOP_DEFAULT && show->request->form == CA_FORM_TEXT);
-
-	if (show->retained.tree.parent[node] == UINT32_MAX)
-		return false;
-	if (under)
-		return show->retained.tree.parent[node] == under;
-	return !top || ca_retained_is_top(show->graph, &show->retained, &show->ways, node);
-}
-
-static struct ranked *rank(const struct show *show, ca_node under, size_t *count)
-{
-	struct ranked *ranked = ca_alloc((show->graph->object_count + 1ull) * sizeof(*ranked));
-
-	*count = 0;
-	for (ca_node node = 1; node <= show->graph->object_count; node++)
-		if (is_wanted(show, under, node))
-			ranked[(*count)++] = (struct ranked){show->retained.bytes[node], node};
-	qsort(ranked, *count, sizeof(*ranked), by_retained);
-	return ranked;
-}
-
 static double share(const struct show *show, uint64_t bytes)
 {
 	return show->retained.bytes[0] ? (double)bytes / (double)show->retained.bytes[0] : 0;
@@ -151,20 +112,26 @@ static void put_object(struct show *show, ca_node node)
 	ca_row_end(w);
 }
 
+static bool top_alone(const struct show *show, ca_node under)
+{
+	return !under && (show->own->top == TOP_ONLY ||
+			  (show->own->top == TOP_DEFAULT && show->request->form == CA_FORM_TEXT));
+}
+
 static void put_objects(struct show *show, ca_node under)
 {
-	size_t count, shown;
-	struct ranked *ranked = rank(show, under, &count);
+	struct ca_biggest biggest;
 
-	shown = ca_shown(show->request, count, fallback(show));
-	ca_put_uint(show->w, "objects_total", count);
+	ca_biggest_build(show->graph, &show->retained, top_alone(show, under) ? &show->ways : NULL, under,
+			 ca_shown(show->request, show->graph->object_count, fallback(show)), &biggest);
+	ca_put_uint(show->w, "objects_total", biggest.all);
 	ca_table_begin(show->w, "objects", object_columns, CA_COUNT(object_columns));
-	for (size_t i = 0; i < shown; i++) {
-		put_object(show, ranked[i].node);
+	for (size_t i = 0; i < biggest.count; i++) {
+		put_object(show, biggest.nodes[i]);
 		ca_arena_fini(&show->arena);
 	}
-	ca_table_end(show->w, count - shown);
-	free(ranked);
+	ca_table_end(show->w, biggest.all - biggest.count);
+	ca_biggest_fini(&biggest);
 }
 
 /* ---- groups ------------------------------------------------------------------ */

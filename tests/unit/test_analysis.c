@@ -100,6 +100,60 @@ static void test_analysis__what_is_retained(void)
 	ca_graph_free(graph);
 }
 
+/* Of few different figures, so that many are equal: of these the lower address comes first. */
+static ca_node slow_biggest(const struct ca_retained *retained, uint32_t objects, ca_node under,
+			    const bool *taken)
+{
+	ca_node best = 0;
+
+	for (ca_node node = objects; node > 0; node--)
+		if (!taken[node] && retained->tree.parent[node] != NONE &&
+		    (!under || retained->tree.parent[node] == under) &&
+		    (!best || retained->bytes[node] >= retained->bytes[best]))
+			best = node;
+	return best;
+}
+
+static void check_biggest(const struct ca_graph *graph, const struct ca_retained *retained,
+			  ca_node under, size_t most)
+{
+	bool *taken = ca_alloc(graph->node_count);
+	struct ca_biggest biggest;
+	uint64_t all = 0;
+
+	ca_biggest_build(graph, retained, NULL, under, most, &biggest);
+	for (ca_node node; (node = slow_biggest(retained, graph->object_count, under, taken)); all++) {
+		if (all < most)
+			CU_ASSERT(all < biggest.count && biggest.nodes[all] == node);
+		taken[node] = true;
+	}
+	CU_ASSERT_EQUAL(biggest.all, all);
+	CU_ASSERT_EQUAL(biggest.count, all < most ? all : most);
+	ca_biggest_fini(&biggest);
+	free(taken);
+}
+
+static void test_analysis__the_biggest(void)
+{
+	enum { OBJECTS = 200 };
+	struct ca_graph graph = {.object_count = OBJECTS, .node_count = OBJECTS + 1};
+	ca_node parent[OBJECTS + 1];
+	uint64_t bytes[OBJECTS + 1];
+	struct ca_retained retained = {.tree.parent = parent, .bytes = bytes};
+
+	srand(7);
+	for (int round = 0; round < 50; round++) {
+		for (ca_node node = 0; node <= OBJECTS; node++) {
+			parent[node] = rand() % 10 ? (ca_node)(rand() % 4) : NONE;
+			bytes[node] = (uint64_t)(rand() % 50);
+		}
+		for (ca_node under = 0; under < 3; under++)
+			for (size_t most = 0; most <= OBJECTS; most = most * 3 + 1)
+				check_biggest(&graph, &retained, under, most);
+		check_biggest(&graph, &retained, 0, OBJECTS);
+	}
+}
+
 static void test_analysis__detours(void)
 {
 	struct ca_graph *graph = make();
@@ -123,6 +177,7 @@ CU_TestInfo ca_tests_analysis[] = {
 	{"ways_prefer_what_has_a_name", test_analysis__ways_prefer_what_has_a_name},
 	{"ways_go_round_what_they_avoid", test_analysis__ways_go_round_what_they_avoid},
 	{"what_is_retained", test_analysis__what_is_retained},
+	{"the_biggest", test_analysis__the_biggest},
 	{"detours", test_analysis__detours},
 	CU_TEST_INFO_NULL,
 };
