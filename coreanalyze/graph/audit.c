@@ -12,15 +12,12 @@
 static void count_range(void *arg, unsigned worker, size_t begin, size_t end)
 {
 	struct ca_builder *builder = arg;
+	const struct ca_graph *graph = builder->graph;
 
 	(void)worker;
-	for (size_t s = 0; s < builder->span_count; s++) {
-		const struct ca_span *span = &builder->spans[s];
-
-		for (size_t i = 0; i < span->count; i++)
-			if (span->to[i] - begin < end - begin && span->flags[i] & CA_EDGE_STRONG)
-				builder->found[span->to[i]]++;
-	}
+	for (uint64_t i = 0; i < graph->edge_count; i++)
+		if (graph->to[i] - begin < end - begin && graph->flags[i] & CA_EDGE_STRONG)
+			builder->found[graph->to[i]]++;
 }
 
 static void count_found(struct ca_builder *builder)

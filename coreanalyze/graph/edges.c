@@ -38,10 +38,10 @@ struct ca_graph *ca_graph_from_edges(uint32_t object_count, uint32_t root_count,
 	for (uint32_t i = 0; i < root_count; i++)
 		graph->roots[i].name = "by hand";
 	graph->first = ca_alloc((graph->node_count + 1ull) * sizeof(*graph->first));
-	graph->edges = graph->to = ca_alloc((edge_count + 1) * sizeof(*graph->to));
-	graph->edge_flags = graph->flags = ca_alloc(edge_count + 1);
+	graph->to = ca_alloc((edge_count + 1) * sizeof(*graph->to));
+	graph->flags = ca_alloc(edge_count + 1);
 	sort_by_source(graph, edges, edge_flags);
-	ca_graph_reverse(NULL, graph);
+	graph->reverse = ca_alloc(sizeof(*graph->reverse));
 	return graph;
 }
 
@@ -52,10 +52,13 @@ void ca_graph_free(struct ca_graph *graph)
 	ca_label_cache_free(graph->labels);
 	free(graph->roots);
 	free(graph->first);
-	free(graph->edges);
-	free(graph->edge_flags);
+	free(graph->to);
+	free(graph->flags);
 	free(graph->audit.items);
-	free(graph->reverse_first);
-	free(graph->from);
+	if (graph->reverse) {
+		free(graph->reverse->first);
+		free(graph->reverse->from);
+		free(graph->reverse);
+	}
 	free(graph);
 }

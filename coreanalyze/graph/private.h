@@ -2,14 +2,16 @@
 /*
  * graph, inside: the steps of making one.
  *
- * The objects' edges are traversed once, by ranges of nodes, into spans. With
- * the edges of the roots that are certain, references are counted; what is then
- * missing of an object's reference count is filled from words that may be
- * references, and at last put down to C. The roots' edges are few, and kept
- * apart until the end, when all is moved into flat arrays.
+ * The objects' edges are traversed once, by ranges of nodes, into spans, which
+ * are joined as they are done. With the edges of the roots that are certain,
+ * references are counted; what is then missing of an object's reference count is
+ * filled from words that may be references, and at last put down to C. The
+ * roots' edges are few, and kept apart until the end.
  */
 #ifndef CA_GRAPH_PRIVATE_H
 #define CA_GRAPH_PRIVATE_H
+
+#include <pthread.h>
 
 #include "graph.h"
 
@@ -18,6 +20,7 @@ struct ca_span {
 	ca_node *to;
 	uint8_t *flags;
 	size_t count, to_room, flags_room;
+	bool done;
 };
 enum { CA_SPAN_NODES = 1 << 15 };
 
@@ -35,9 +38,12 @@ struct ca_builder {
 	struct ca_objects *objects;
 	struct ca_graph *graph;
 	struct ca_reader *readers; /* [threads] */
-	struct ca_span *spans;
-	size_t span_count;
+	struct ca_span *spans;     /* [span_count]: those that wait for one before them */
+	size_t span_count, joined;
+	struct ca_span edges;      /* of all that are joined */
+	pthread_mutex_t lock;      /* of these */
 	uint64_t *program;         /* bit by node: a module or its dict */
+	bool *is_function;         /* by type */
 	ca_node *interned;         /* [interned_count]: dicts of interned strings, whose references are not counted */
 	size_t interned_count;
 	uint64_t edge_limit, edge_count;
@@ -60,9 +66,12 @@ static inline bool ca_refs_are_edges(const struct ca_refs *refs)
 	return refs->held != CA_HELD_WEAK && refs->held != CA_HELD_UNSURE;
 }
 
-/* traverse.c: fills spans and the counts of graph->first */
+/* traverse.c: the objects' edges, flat, and graph->first */
 struct ca_error *ca_graph_traverse(struct ca_builder *builder);
-void ca_span_free(struct ca_span *span);
+/* spans.c */
+void ca_span_reserve(struct ca_span *span, size_t more);
+/* Of all the nodes' edges, those of range number `index`; empties the span. From any thread. */
+void ca_span_join(struct ca_builder *builder, size_t index, struct ca_span *span);
 /* interned.c: needs no edges, and tells which are not counted */
 void ca_graph_find_interned(struct ca_builder *builder);
 /* roots.c: what certainly holds references */
@@ -93,7 +102,5 @@ void ca_graph_reach(struct ca_builder *builder);
 /* label.c: what is remembered between labels */
 struct ca_label_cache *ca_label_cache_make(void);
 void ca_label_cache_free(struct ca_label_cache *cache);
-/* reverse.c: reverse_first and from, out of first and to. ctx: NULL for one thread. */
-void ca_graph_reverse(struct ca_context *ctx, struct ca_graph *graph);
 
 #endif

@@ -6,11 +6,12 @@
  */
 #include <stdlib.h>
 
-#include "private.h"
+#include "graph.h"
 
 struct reversal {
-	struct ca_graph *graph;
-	uint64_t *end; /* [node_count + 1]: reverse_first, one further; counts, then where the next one goes */
+	const struct ca_graph *graph;
+	uint64_t *end; /* [node_count + 1]: first, one further; counts, then where the next one goes */
+	ca_node *from;
 };
 
 static void count_range(void *arg, unsigned worker, size_t begin, size_t end)
@@ -33,24 +34,26 @@ static void fill_range(void *arg, unsigned worker, size_t begin, size_t end)
 	for (ca_node node = 0; node < graph->node_count; node++)
 		for (uint64_t i = graph->first[node]; i < graph->first[node + 1]; i++)
 			if (graph->to[i] - begin < end - begin)
-				graph->from[reversal->end[graph->to[i]]++] = node;
+				reversal->from[reversal->end[graph->to[i]]++] = node;
 }
 
-void ca_graph_reverse(struct ca_context *ctx, struct ca_graph *graph)
+void ca_graph_reverse(const struct ca_graph *graph)
 {
-	struct ca_context alone = {.threads = 1};
+	struct ca_context alone = {.threads = 1}, *ctx = graph->reverse->ctx;
 	struct reversal reversal = {.graph = graph};
+	uint64_t *first = ca_alloc((graph->node_count + 2ull) * sizeof(*first));
 	size_t share;
 
 	if (!ctx)
 		ctx = &alone;
 	share = (graph->node_count + ctx->threads - 1) / ctx->threads;
-	graph->reverse_first = ca_alloc((graph->node_count + 2ull) * sizeof(*graph->reverse_first));
-	graph->from = ca_alloc((graph->edge_count + 1) * sizeof(*graph->from));
+	reversal.from = ca_alloc((graph->edge_count + 1) * sizeof(*reversal.from));
 	/* While it is filled, a target's place moves from its own start to the next one's. */
-	reversal.end = graph->reverse_first + 1;
+	reversal.end = first + 1;
 	ca_parallel(ctx, graph->node_count, share, count_range, &reversal);
 	for (ca_node node = 0; node < graph->node_count; node++)
 		reversal.end[node + 1] += reversal.end[node];
 	ca_parallel(ctx, graph->node_count, share, fill_range, &reversal);
+	graph->reverse->first = first;
+	graph->reverse->from = reversal.from;
 }

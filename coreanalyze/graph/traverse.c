@@ -16,12 +16,6 @@ struct tracer {
 	uint8_t drop;              /* flags that its edges do not have */
 };
 
-static void reserve(struct ca_span *span, uint64_t more)
-{
-	span->to = ca_grow(span->to, &span->to_room, span->count + more, sizeof(*span->to));
-	span->flags = ca_grow(span->flags, &span->flags_room, span->count + more, 1);
-}
-
 static void append(struct tracer *tracer, ca_node to, uint8_t flags)
 {
 	struct ca_span *span = tracer->span;
@@ -64,7 +58,7 @@ static void visit_refs(struct ca_visitor *v, const struct ca_refs *refs)
 
 		ca_objects_find_all(tracer->builder->objects, refs->data + i * refs->stride,
 				    refs->stride, count, tags, nodes);
-		reserve(tracer->span, count);
+		ca_span_reserve(tracer->span, count);
 		for (size_t n = 0; n < count; n++)
 			if (nodes[n])
 				append(tracer, nodes[n], flags);
@@ -87,7 +81,7 @@ static void visit_type(struct tracer *tracer, struct ca_reader *reader, const st
 
 	if (!node)
 		return;
-	reserve(tracer->span, 1);
+	ca_span_reserve(tracer->span, 1);
 	append(tracer, node, flags | CA_EDGE_PROGRAM);
 }
 
@@ -144,7 +138,7 @@ static void drop_uncounted(struct tracer *tracer, const struct ca_object *object
 }
 
 static void trace_object(struct tracer *tracer, struct ca_reader *reader, ca_node node,
-			 ca_addr address, bool is_function)
+			 ca_addr address)
 {
 	struct ca_object object;
 	uint64_t begin = tracer->span->count;
@@ -157,44 +151,57 @@ static void trace_object(struct tracer *tracer, struct ca_reader *reader, ca_nod
 	tracer->drop = 0;
 	visit_type(tracer, reader, &object);
 	drop_uncounted(tracer, &object, begin);
-	if (is_function)
+	if (tracer->builder->is_function[ca_node_type(tracer->builder->objects, node)])
 		mark_namespaces(tracer, &object, begin);
-}
-
-static bool is_function(const struct ca_type_row *row)
-{
-	return !(row->type->flags & CA_TPFLAGS_HEAPTYPE) && strcmp(row->name, "builtins.function") == 0;
 }
 
 static void trace_range(void *arg, unsigned worker, size_t begin, size_t end)
 {
 	struct ca_builder *builder = arg;
 	const struct ca_objects *objects = builder->objects;
-	struct ca_span *span = &builder->spans[begin / CA_SPAN_NODES];
-	struct tracer tracer = {.visitor = {visit_refs, visit_buffer}, .builder = builder, .span = span,
+	struct ca_span span = {0};
+	struct tracer tracer = {.visitor = {visit_refs, visit_buffer}, .builder = builder, .span = &span,
 				.tags = (uint64_t)objects->rt->layout.c.stackref_tags};
 	struct ca_cursor cursor;
 
 	if (!worker)
 		ca_progress(builder->ctx, "following references", begin, objects->count);
+	ca_span_reserve(&span, CA_SPAN_NODES);
 	ca_cursor_seek(&cursor, objects, (ca_node)begin + 1);
 	for (size_t i = begin; i < end; i++, ca_cursor_next(&cursor)) {
-		uint64_t before = span->count;
+		uint64_t before = span.count;
 
 		if (__atomic_load_n(&builder->edge_count, __ATOMIC_RELAXED) + before > builder->edge_limit)
 			break;
-		trace_object(&tracer, &builder->readers[worker], cursor.node, cursor.address,
-			     is_function(&objects->types[ca_node_type(objects, cursor.node)]));
-		builder->graph->first[cursor.node] = span->count - before;
+		trace_object(&tracer, &builder->readers[worker], cursor.node, cursor.address);
+		builder->graph->first[cursor.node] = span.count - before;
 	}
-	__atomic_fetch_add(&builder->edge_count, span->count, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&builder->edge_count, span.count, __ATOMIC_RELAXED);
+	ca_span_join(builder, begin / CA_SPAN_NODES, &span);
 }
 
-void ca_span_free(struct ca_span *span)
+/* Numbers of edges become the places where they begin. */
+static void sum_counts(struct ca_graph *graph)
 {
-	free(span->to);
-	free(span->flags);
-	*span = (struct ca_span){0};
+	uint64_t at = 0;
+
+	for (ca_node node = 1; node <= graph->object_count; node++) {
+		uint64_t count = graph->first[node];
+
+		graph->first[node] = at;
+		at += count;
+	}
+	graph->first[graph->object_count + 1] = at;
+}
+
+/* By type: is it of this kind? */
+static bool *types_of(const struct ca_objects *objects, const char *kind)
+{
+	bool *is = ca_alloc(objects->type_count + 1ull);
+
+	for (uint32_t i = 0; i < objects->type_count; i++)
+		is[i] = ca_type_is(objects->types[i].type, kind);
+	return is;
 }
 
 /* Modules and their dicts: what leads into them is the program's structure. */
@@ -202,11 +209,9 @@ static void mark_program(struct ca_builder *builder)
 {
 	const struct ca_objects *objects = builder->objects;
 	int32_t md_dict = objects->rt->layout.module.md_dict;
-	bool *is_module = ca_alloc(objects->type_count + 1ull);
+	bool *is_module = types_of(objects, "module");
 
 	builder->program = ca_alloc((objects->count / 64 + 1ull) * sizeof(*builder->program));
-	for (uint32_t i = 0; i < objects->type_count; i++)
-		is_module[i] = ca_type_is(objects->types[i].type, "module");
 	for (ca_node node = 1; node <= objects->count && ca_has(md_dict); node++) {
 		uint64_t dict = 0;
 
@@ -237,12 +242,18 @@ struct ca_error *ca_graph_traverse(struct ca_builder *builder)
 	const struct ca_objects *objects = builder->objects;
 
 	mark_program(builder);
+	builder->is_function = types_of(objects, "function");
 	builder->edge_limit = most_edges(objects);
 	builder->span_count = objects->count / CA_SPAN_NODES + 1;
 	builder->spans = ca_alloc(builder->span_count * sizeof(*builder->spans));
 	ca_parallel(builder->ctx, objects->count, CA_SPAN_NODES, trace_range, builder);
 	free(builder->program);
-	builder->program = NULL;
+	free(builder->is_function);
+	free(builder->spans);
+	builder->graph->to = builder->edges.to;
+	builder->graph->flags = builder->edges.flags;
+	builder->graph->edge_count = builder->edges.count;
+	sum_counts(builder->graph);
 	if (builder->edge_count <= builder->edge_limit)
 		return NULL;
 	return ca_error_make(CA_TARGET, "the objects' references cannot be followed", "",

@@ -69,16 +69,18 @@ static void test_graph__reverse_with_any_threads(void)
 	}
 	graph = ca_graph_from_edges(NODES, 0, (const ca_node(*)[2])edges, NULL, EDGES);
 	ca_context_init(&ctx);
+	CU_ASSERT(!graph->reverse->first);
+	ca_graph_reverse(graph);
+	graph->reverse->ctx = &ctx;
 	for (unsigned threads = 1; threads <= 4; threads++) {
-		uint64_t *first = graph->reverse_first;
-		ca_node *from = graph->from;
+		struct ca_reverse before = *graph->reverse;
 
 		ctx.threads = threads;
-		ca_graph_reverse(&ctx, graph);
-		CU_ASSERT(memcmp(first, graph->reverse_first, (NODES + 2) * sizeof(*first)) == 0);
-		CU_ASSERT(memcmp(from, graph->from, EDGES * sizeof(*from)) == 0);
-		free(first);
-		free(from);
+		ca_graph_reverse(graph);
+		CU_ASSERT(memcmp(before.first, graph->reverse->first, (NODES + 2) * sizeof(*before.first)) == 0);
+		CU_ASSERT(memcmp(before.from, graph->reverse->from, EDGES * sizeof(*before.from)) == 0);
+		free(before.first);
+		free(before.from);
 	}
 	for (ca_node node = 0; node <= NODES; node++) {
 		struct ca_edges in = ca_graph_in(graph, node);
