@@ -298,11 +298,11 @@ struct ca_cycle_filter {
 };
 
 /*
- * facts: of the graph's objects. all_edges: with those of the program's structure.
- * filter: NULL for all.
+ * facts: of the graph's objects, as for ca_garbage_build(). all_edges: with those of
+ * the program's structure. filter: NULL for all.
  */
 void ca_cycles_build(struct ca_context *ctx, const struct ca_graph *graph,
-		     const struct ca_gc_facts *facts, bool all_edges,
+		     struct ca_gc_facts *facts, bool all_edges,
 		     const struct ca_cycle_filter *filter, struct ca_cycles *cycles);
 void ca_cycles_fini(struct ca_cycles *cycles);
 

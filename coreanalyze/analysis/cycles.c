@@ -4,27 +4,63 @@
 
 #include "cycles.h"
 
-/* ---- three questions at a time --------------------------------------------- */
+/* ---- components ---------------------------------------------------------------- */
 
-struct questions {
-	struct ca_context *ctx;
-	const struct ca_graph *graph;
-	const struct ca_gc_facts *facts;
-	struct ca_cycles *cycles;
-	struct ca_components all; /* of all edges, where cycles->components is of fewer */
+/* Of the edges that have none of `without`, between what may be in a cycle of them. */
+struct parts {
+	uint8_t without;
+	uint64_t *among;
+	struct ca_components components;
+	uint32_t *sizes; /* [count + 1] */
 };
 
-static void answer(void *arg, unsigned worker, size_t begin, size_t end)
+struct work {
+	const struct ca_graph *graph;
+	struct parts *parts[2]; /* the second: of fewer edges; or NULL */
+};
+
+static void find_parts(void *arg, unsigned worker, size_t begin, size_t end)
 {
-	struct questions *q = arg;
+	const struct work *work = arg;
 
 	(void)worker;
-	for (size_t question = begin; question < end; question++) {
-		if (question == 0)
-			ca_components_build(q->graph, 0, q->cycles->without ? &q->all : &q->cycles->components);
-		else if (q->cycles->without)
-			ca_components_build(q->graph, q->cycles->without, &q->cycles->components);
+	for (size_t i = begin; i < end; i++) {
+		struct parts *parts = work->parts[i];
+		const uint32_t *number;
+
+		ca_components_build(work->graph, parts->without, parts->among, &parts->components);
+		number = parts->components.number;
+		parts->sizes = ca_alloc((parts->components.count + 1ull) * sizeof(*parts->sizes));
+		for (ca_node node = ca_next_bit(parts->among, 0, work->graph->node_count);
+		     node < work->graph->node_count;
+		     node = ca_next_bit(parts->among, node + 1, work->graph->node_count))
+			parts->sizes[number[node]]++;
 	}
+}
+
+static void find_all_parts(struct ca_context *ctx, const struct ca_graph *graph, struct parts *all,
+			   struct parts *fewer)
+{
+	struct work work = {graph, {all, fewer}};
+	size_t words = graph->node_count / 64 + 1ull;
+
+	all->among = ca_alloc(words * sizeof(*all->among));
+	for (ca_node node = 1; node <= graph->object_count; node++)
+		ca_set_bit(all->among, node);
+	ca_graph_trim(ctx, graph, all->without, all->among);
+	if (fewer) {
+		fewer->among = memcpy(ca_alloc(words * sizeof(*fewer->among)), all->among,
+				      words * sizeof(*fewer->among));
+		ca_graph_trim(ctx, graph, fewer->without, fewer->among);
+	}
+	ca_parallel(ctx, fewer ? 2 : 1, 1, find_parts, &work);
+}
+
+static void free_parts(struct parts *parts)
+{
+	ca_components_fini(&parts->components);
+	free(parts->among);
+	free(parts->sizes);
 }
 
 /* ---- which components are cycles --------------------------------------------- */
@@ -39,44 +75,37 @@ static bool refers_to_itself(const struct ca_graph *graph, ca_node node, uint8_t
 	return false;
 }
 
-/* Members of each component. */
-static uint32_t *component_sizes(const struct ca_graph *graph, const struct ca_components *components)
+static bool in_cycle(const struct ca_graph *graph, const struct parts *parts, ca_node node)
 {
-	uint32_t *sizes = ca_alloc((components->count + 1ull) * sizeof(*sizes));
-
-	for (ca_node node = 1; node <= graph->object_count; node++)
-		sizes[components->number[node]]++;
-	return sizes;
+	return ca_bit(parts->among, node) && (parts->sizes[parts->components.number[node]] > 1 ||
+					      refers_to_itself(graph, node, parts->without));
 }
 
 enum { NO_CYCLE = 0 };
 
-/* Turns sizes to the cycle's index + 1 for each component, in order of the lowest member. */
-static void number_cycles(const struct ca_graph *graph, struct ca_cycles *cycles, uint32_t *of)
+/* Each component's cycle, its index + 1, in order of the lowest member. */
+static uint32_t *number_cycles(const struct ca_graph *graph, const struct parts *parts,
+			       struct ca_cycles *cycles)
 {
-	const uint32_t *number = cycles->components.number;
+	uint32_t *of = ca_alloc((parts->components.count + 1ull) * sizeof(*of));
+	ca_node end = graph->object_count + 1;
 	size_t capacity = 0;
 	uint64_t members = 0;
-	uint8_t *seen = ca_alloc(cycles->components.count / 8 + 1ull);
 
-	for (ca_node node = 1; node <= graph->object_count; node++) {
-		uint32_t component = number[node];
-		uint32_t size = of[component];
+	for (ca_node node = ca_next_bit(parts->among, 0, end); node < end;
+	     node = ca_next_bit(parts->among, node + 1, end)) {
+		uint32_t component = parts->components.number[node];
 
-		if (seen[component / 8] >> component % 8 & 1)
-			continue;
-		seen[component / 8] |= (uint8_t)(1u << component % 8);
-		of[component] = NO_CYCLE;
-		if (size < 2 && !refers_to_itself(graph, node, cycles->without))
+		if (of[component] != NO_CYCLE || !in_cycle(graph, parts, node))
 			continue;
 		cycles->items = ca_grow(cycles->items, &capacity, cycles->count + 1, sizeof(*cycles->items));
 		cycles->items[cycles->count] = (struct ca_cycle){.first = members};
 		of[component] = (uint32_t)++cycles->count;
-		members += size;
+		members += parts->sizes[component];
 	}
-	free(seen);
 	cycles->objects = members;
 	cycles->members = ca_alloc((members + 1) * sizeof(*cycles->members));
+	return of;
 }
 
 static void add_member(const struct ca_graph *graph, const struct ca_gc_facts *facts,
@@ -92,15 +121,19 @@ static void add_member(const struct ca_graph *graph, const struct ca_gc_facts *f
 		cycle->finalizers++;
 		cycle->pending += !(bits & CA_GC_FINALIZED);
 	}
-	cycle->unreachable |= garbage->state[node] != CA_GARBAGE_NONE;
-	cycle->kept |= garbage->state[node] == CA_GARBAGE_KEPT;
+	cycle->unreachable |= ca_bit(garbage->found, node);
+	cycle->kept |= ca_bit(garbage->kept, node);
 }
 
 static void fill_cycles(const struct ca_graph *graph, const struct ca_gc_facts *facts,
-			struct ca_cycles *cycles, const uint32_t *of)
+			const struct parts *parts, struct ca_cycles *cycles)
 {
-	for (ca_node node = 1; node <= graph->object_count; node++) {
-		uint32_t index = of[cycles->components.number[node]];
+	uint32_t *of = number_cycles(graph, parts, cycles);
+	ca_node end = graph->object_count + 1;
+
+	for (ca_node node = ca_next_bit(parts->among, 0, end); node < end;
+	     node = ca_next_bit(parts->among, node + 1, end)) {
+		uint32_t index = of[parts->components.number[node]];
 
 		if (index == NO_CYCLE)
 			continue;
@@ -110,6 +143,7 @@ static void fill_cycles(const struct ca_graph *graph, const struct ca_gc_facts *
 		cycles->members[cycle->first + cycle->objects++] = node;
 		add_member(graph, facts, &cycles->garbage, node, cycle);
 	}
+	free(of);
 }
 
 static void sum_cycles(struct ca_cycles *cycles)
@@ -123,21 +157,19 @@ static void sum_cycles(struct ca_cycles *cycles)
 
 /* ---- the program: what only the edges that were left out close ----------------- */
 
-static void sum_program(const struct ca_graph *graph, const struct ca_components *all,
-			const uint32_t *of, struct ca_cycles *cycles)
+static void sum_program(const struct ca_graph *graph, const struct parts *all,
+			const struct parts *fewer, struct ca_cycles *cycles)
 {
-	uint32_t *sizes = component_sizes(graph, all);
+	ca_node end = graph->object_count + 1;
 
-	for (ca_node node = 1; node <= graph->object_count; node++) {
-		if (of[cycles->components.number[node]] != NO_CYCLE)
-			continue;
-		if (sizes[all->number[node]] < 2 && !refers_to_itself(graph, node, 0))
+	for (ca_node node = ca_next_bit(all->among, 0, end); node < end;
+	     node = ca_next_bit(all->among, node + 1, end)) {
+		if (in_cycle(graph, fewer, node) || !in_cycle(graph, all, node))
 			continue;
 		cycles->program_objects++;
 		if (graph->objects)
 			cycles->program_bytes += ca_node_bytes(graph->objects, node);
 	}
-	free(sizes);
 }
 
 /* ---- which of them are wanted --------------------------------------------------- */
@@ -187,24 +219,23 @@ static int by_size(const void *a, const void *b)
 }
 
 void ca_cycles_build(struct ca_context *ctx, const struct ca_graph *graph,
-		     const struct ca_gc_facts *facts, bool all_edges,
+		     struct ca_gc_facts *facts, bool all_edges,
 		     const struct ca_cycle_filter *filter, struct ca_cycles *cycles)
 {
-	struct questions q = {.ctx = ctx, .graph = graph, .facts = facts, .cycles = cycles};
+	struct parts all = {.without = 0}, fewer = {.without = CA_EDGE_PROGRAM};
+	struct parts *shown = all_edges ? &all : &fewer;
 
-	*cycles = (struct ca_cycles){.without = all_edges ? 0 : CA_EDGE_PROGRAM};
+	*cycles = (struct ca_cycles){.without = shown->without};
 	ca_garbage_build(ctx, graph, facts, &cycles->garbage);
-	ca_parallel(ctx, 2, 1, answer, &q);
-
-	uint32_t *of = component_sizes(graph, &cycles->components);
-
-	number_cycles(graph, cycles, of);
-	fill_cycles(graph, facts, cycles, of);
+	find_all_parts(ctx, graph, &all, all_edges ? NULL : &fewer);
+	fill_cycles(graph, facts, shown, cycles);
 	sum_cycles(cycles);
-	if (cycles->without)
-		sum_program(graph, &q.all, of, cycles);
-	free(of);
-	ca_components_fini(&q.all);
+	if (!all_edges)
+		sum_program(graph, &all, &fewer, cycles);
+	cycles->components = shown->components;
+	shown->components = (struct ca_components){0};
+	free_parts(&all);
+	free_parts(&fewer);
 	cycles->all = cycles->count;
 	if (filter)
 		keep_wanted(graph, filter, cycles);

@@ -12,7 +12,7 @@ void ca_cycle_shapes(struct ca_context *ctx, const struct ca_graph *graph, struc
 static inline bool ca_cycle_edge(const struct ca_cycles *cycles, ca_node from, ca_node to,
 				 uint8_t flags)
 {
-	return !(flags & cycles->without) &&
+	return !(flags & cycles->without) && cycles->components.number[from] &&
 	       cycles->components.number[from] == cycles->components.number[to];
 }
 

@@ -47,8 +47,7 @@ void ca_weak_build(const struct ca_objects *objects, const struct ca_weakref *re
 {
 	*weak = (struct ca_weak){.rows = ca_alloc((count + 1) * sizeof(*weak->rows))};
 	for (size_t i = 0; i < count; i++) {
-		if (garbage->state[refs[i].to] == CA_GARBAGE_NONE ||
-		    garbage->state[refs[i].node] != CA_GARBAGE_NONE)
+		if (!ca_bit(garbage->found, refs[i].to) || ca_bit(garbage->found, refs[i].node))
 			continue;
 
 		uint32_t type = ca_node_type(objects, refs[i].to);

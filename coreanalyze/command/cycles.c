@@ -429,7 +429,7 @@ static void put_garbage_types(const struct show *show)
 	size_t count = 0;
 
 	for (ca_node node = 1; node <= show->objects->count; node++)
-		if (garbage->state[node] != CA_GARBAGE_NONE)
+		if (ca_bit(garbage->found, node))
 			nodes[count++] = node;
 
 	size_t kinds = count_types(show, nodes, count, &rows);
@@ -492,8 +492,8 @@ static void say_garbage(const struct show *show)
 	if (garbage->objects)
 		ca_line(show->w, "%s tracked objects wait for the collector: gc.collect() would free %s%s",
 			ca_grouped(garbage->objects).text,
-			ca_grouped(garbage->objects - garbage->kept).text,
-			garbage->kept ? "; legacy finalizers keep the rest" : "");
+			ca_grouped(garbage->objects - garbage->kept_objects).text,
+			garbage->kept_objects ? "; legacy finalizers keep the rest" : "");
 	if (garbage->finalizers)
 		ca_line(show->w, "%s of them would run a finalizer first, which may bring them back",
 			ca_grouped(garbage->finalizers).text);
@@ -517,7 +517,7 @@ static void put_totals(const struct show *show)
 	ca_put_uint(show->w, "owned", cycles->owned);
 	ca_put_uint(show->w, "with_finalizers", cycles->with_finalizers);
 	ca_put_uint(show->w, "unreachable_objects", cycles->garbage.objects);
-	ca_put_uint(show->w, "kept_objects", cycles->garbage.kept);
+	ca_put_uint(show->w, "kept_objects", cycles->garbage.kept_objects);
 	ca_put_uint(show->w, "pending_finalizers", cycles->garbage.finalizers);
 	ca_put_uint(show->w, "leaked_objects", show->leaked);
 	ca_object_end(show->w);

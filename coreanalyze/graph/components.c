@@ -5,7 +5,7 @@
  * node serves as mark, as order of discovery, as lowest node that is reached
  * and, at last, as the component.
  *
- *   0           not seen yet
+ *   0           not seen yet, or left out
  *   1, 2 ...    seen, its component is open: order of discovery or lower
  *   ... MAX-1   done: the component, counted downward from the top
  *
@@ -14,7 +14,7 @@
  */
 #include <stdlib.h>
 
-#include "graph.h"
+#include "private.h"
 
 enum { UNSEEN = 0 };
 #define TOP (UINT32_MAX - 1)
@@ -28,6 +28,7 @@ struct step {
 
 struct search {
 	const struct ca_graph *graph;
+	const uint64_t *among;
 	uint32_t *mark;
 	uint32_t discovered; /* the next open node's mark */
 	uint32_t done;       /* the next component's mark */
@@ -37,6 +38,11 @@ struct search {
 	ca_node *open;       /* left, but not done */
 	size_t open_count, open_capacity;
 };
+
+static bool takes(const struct search *s, ca_node node)
+{
+	return !s->among || ca_bit(s->among, node);
+}
 
 static void enter(struct search *s, ca_node node)
 {
@@ -91,7 +97,7 @@ static void search_from(struct search *s, ca_node start)
 		uint64_t edge = step->edge++;
 		ca_node to = graph->to[edge];
 
-		if (graph->flags[edge] & s->without)
+		if (graph->flags[edge] & s->without || !takes(s, to))
 			continue;
 		if (s->mark[to] != UNSEEN)
 			meet(s, step, to);
@@ -102,17 +108,18 @@ static void search_from(struct search *s, ca_node start)
 	}
 }
 
-void ca_components_build(const struct ca_graph *graph, uint8_t without,
+void ca_components_build(const struct ca_graph *graph, uint8_t without, const uint64_t *among,
 			 struct ca_components *components)
 {
-	struct search s = {.graph = graph, .discovered = 1, .done = TOP, .without = without};
+	struct search s = {.graph = graph, .among = among, .discovered = 1, .done = TOP, .without = without};
 
 	s.mark = ca_alloc(((size_t)graph->node_count + 1) * sizeof(*s.mark));
 	for (ca_node node = 0; node < graph->node_count; node++)
-		if (s.mark[node] == UNSEEN)
+		if (takes(&s, node) && s.mark[node] == UNSEEN)
 			search_from(&s, node);
 	for (ca_node node = 0; node < graph->node_count; node++)
-		s.mark[node] = TOP - s.mark[node];
+		if (takes(&s, node))
+			s.mark[node] = TOP + 1 - s.mark[node];
 	*components = (struct ca_components){s.mark, TOP - s.done};
 	free(s.path);
 	free(s.open);

@@ -128,6 +128,29 @@ static inline struct ca_edges ca_graph_in(const struct ca_graph *graph, ca_node 
 				 reverse->first[node + 1] - reverse->first[node]};
 }
 
+static inline bool ca_bit(const uint64_t *bits, ca_node node)
+{
+	return bits[node / 64] >> (node % 64) & 1;
+}
+static inline void ca_set_bit(uint64_t *bits, ca_node node)
+{
+	bits[node / 64] |= 1ull << (node % 64);
+}
+/* The first from `node` on whose bit is set, below `end`; else `end`. */
+static inline ca_node ca_next_bit(const uint64_t *bits, ca_node node, ca_node end)
+{
+	while (node < end) {
+		uint64_t word = bits[node / 64] >> (node % 64);
+
+		if (word) {
+			node += (ca_node)__builtin_ctzll(word);
+			return node < end ? node : end;
+		}
+		node = (node | 63) + 1;
+	}
+	return end;
+}
+
 static inline bool ca_node_is_root(const struct ca_graph *graph, ca_node node)
 {
 	return node > graph->object_count;
@@ -141,25 +164,39 @@ static inline const struct ca_root *ca_graph_root(const struct ca_graph *graph, 
 /* ---- strongly connected components (components.c) ----------------------- */
 
 /*
- * Of the edges that have none of the bits in `without`. number[node] is the
- * component's, from 0, in reverse topological order (an edge never leads to a
- * higher one). No recursion. The caller frees `number`.
+ * Of the edges that have none of the bits in `without`, between the nodes whose
+ * bit is set in `among` (NULL: all). number[node] is the component's, from 1, in
+ * reverse topological order (an edge never leads to a higher one); 0 of a node that
+ * is left out. No recursion. The caller frees `number`.
  */
 struct ca_components {
 	uint32_t *number; /* [node_count] */
 	uint32_t count;
 };
-void ca_components_build(const struct ca_graph *graph, uint8_t without,
+void ca_components_build(const struct ca_graph *graph, uint8_t without, const uint64_t *among,
 			 struct ca_components *components);
 void ca_components_fini(struct ca_components *components);
 
-/* ---- garbage (garbage.c) -------------------------------------------------- */
+/* ---- what may be in a cycle (trim.c) ---------------------------------------- */
 
-enum ca_garbage_state {
-	CA_GARBAGE_NONE,  /* alive, or the collector does not watch it */
-	CA_GARBAGE_FREED, /* a full collection finds it */
-	CA_GARBAGE_KEPT,  /* finds it, and keeps it for a tp_del (in gc.garbage, or what that leads to) */
-};
+/*
+ * Clears the bits of nodes that are in no cycle of such edges as above between
+ * nodes whose bits are set: most of a heap is trees of data, which it peels off
+ * from the leaves. What is left may be in one.
+ */
+void ca_graph_trim(struct ca_context *ctx, const struct ca_graph *graph, uint8_t without,
+		   uint64_t *bits);
+
+/* ---- what can be reached (spread.c) ----------------------------------------- */
+
+/*
+ * Clears the bits of all that edges with a flag of `with` lead to from `from`,
+ * through nodes whose bits are set. `from` is freed.
+ */
+void ca_graph_spread(struct ca_context *ctx, const struct ca_graph *graph, uint8_t with,
+		     uint64_t *bits, ca_node *from, size_t count);
+
+/* ---- garbage (garbage.c) -------------------------------------------------- */
 
 /*
  * What gc.collect() would find at this moment, as it does itself (Python/gc.c:
@@ -167,15 +204,16 @@ enum ca_garbage_state {
  * objects are subtracted; what has some left is alive, and all that it leads to.
  */
 struct ca_garbage {
-	uint8_t *state;       /* enum ca_garbage_state: [object_count + 1] */
-	uint64_t objects;     /* freed or kept */
-	uint64_t kept;
-	uint64_t finalizers;  /* of them: with a finalizer that has not run yet */
-	uint64_t overcounted; /* of them: more references were found than are counted, by damage or our error */
+	uint64_t *found;       /* bit by node: a full collection finds it */
+	uint64_t *kept;        /* of them: a tp_del keeps it (in gc.garbage, or what that leads to) */
+	uint64_t objects;      /* found */
+	uint64_t kept_objects;
+	uint64_t finalizers;   /* of them: with a finalizer that has not run yet */
+	uint64_t overcounted;  /* of them: more references were found than are counted, by damage or our error */
 };
-/* facts: of the graph's objects. The caller ends it. */
+/* facts: of the graph's objects; their references become those from outside. The caller ends it. */
 void ca_garbage_build(struct ca_context *ctx, const struct ca_graph *graph,
-		      const struct ca_gc_facts *facts, struct ca_garbage *garbage);
+		      struct ca_gc_facts *facts, struct ca_garbage *garbage);
 void ca_garbage_fini(struct ca_garbage *garbage);
 
 /* ---- dominators (dominators.c) ------------------------------------------ */

@@ -51,15 +51,6 @@ struct ca_builder {
 	uint32_t *found;           /* [object_count + 1]: strong references to each object */
 };
 
-static inline bool ca_bit(const uint64_t *bits, ca_node node)
-{
-	return bits[node / 64] >> (node % 64) & 1;
-}
-static inline void ca_set_bit(uint64_t *bits, ca_node node)
-{
-	bits[node / 64] |= 1ull << (node % 64);
-}
-
 /* A stack of unknown depth makes no edges: frames.c fills by it. */
 static inline bool ca_refs_are_edges(const struct ca_refs *refs)
 {

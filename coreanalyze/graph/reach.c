@@ -10,39 +10,26 @@
 #include "private.h"
 
 struct reach {
-	const struct ca_graph *graph;
-	uint64_t *seen; /* bit by node */
-	ca_node *stack;
-	size_t depth, capacity;
+	struct ca_builder *builder;
+	uint64_t *unseen; /* bit by node */
 };
 
-static void see(struct reach *reach, ca_node node)
+static void see_all(const struct reach *reach, const ca_node *from, size_t count)
 {
-	if (ca_bit(reach->seen, node))
-		return;
-	ca_set_bit(reach->seen, node);
-	reach->stack = ca_grow(reach->stack, &reach->capacity, reach->depth + 1, sizeof(*reach->stack));
-	reach->stack[reach->depth++] = node;
-}
+	struct ca_builder *builder = reach->builder;
+	ca_node *nodes = ca_alloc((count + 1) * sizeof(*nodes));
 
-static void see_all(struct reach *reach)
-{
-	const struct ca_graph *graph = reach->graph;
-
-	while (reach->depth) {
-		ca_node node = reach->stack[--reach->depth];
-
-		for (uint64_t i = graph->first[node]; i < graph->first[node + 1]; i++)
-			if (graph->flags[i] & CA_EDGE_STRONG)
-				see(reach, graph->to[i]);
+	for (size_t i = 0; i < count; i++) {
+		nodes[i] = from[i];
+		reach->unseen[from[i] / 64] &= ~(1ull << from[i] % 64);
 	}
+	ca_graph_spread(builder->ctx, builder->graph, CA_EDGE_STRONG, reach->unseen, nodes, count);
 }
 
-static void add(struct ca_builder *builder, struct reach *reach, ca_node node)
+static void add(const struct reach *reach, ca_node node)
 {
-	ca_root_add(builder, node);
-	see(reach, node);
-	see_all(reach);
+	ca_root_add(reach->builder, node);
+	see_all(reach, &node, 1);
 }
 
 static bool is_immortal(const struct ca_builder *builder, ca_node node)
@@ -54,20 +41,24 @@ static bool is_immortal(const struct ca_builder *builder, ca_node node)
 }
 
 /* Never freed, whoever refers to them. */
-static void add_immortal(struct ca_builder *builder, struct reach *reach)
+static void add_immortal(const struct reach *reach)
 {
+	struct ca_builder *builder = reach->builder;
+
 	ca_root_begin(builder, CA_ROOT_RUNTIME, "immortal objects", 0);
 	for (ca_node node = 1; node <= builder->objects->count; node++)
-		if (!ca_bit(reach->seen, node) && is_immortal(builder, node))
-			add(builder, reach, node);
+		if (ca_bit(reach->unseen, node) && is_immortal(builder, node))
+			add(reach, node);
 }
 
-static void add_leaked(struct ca_builder *builder, struct reach *reach)
+static void add_leaked(const struct reach *reach)
 {
+	struct ca_builder *builder = reach->builder;
+
 	ca_root_begin(builder, CA_ROOT_LEAKED, "leaked", 0);
 	for (ca_node node = 1; node <= builder->objects->count; node++)
-		if (!builder->found[node] && !ca_bit(reach->seen, node))
-			add(builder, reach, node);
+		if (!builder->found[node] && ca_bit(reach->unseen, node))
+			add(reach, node);
 }
 
 /* ---- garbage -------------------------------------------------------------- */
@@ -80,9 +71,8 @@ static int edge_order(const void *a, const void *b)
 }
 
 /* The objects left, as a graph of their own: `left` lists them, ascending. */
-static struct ca_graph *cut_out(const struct reach *reach, const ca_node *left, uint32_t count)
+static struct ca_graph *cut_out(const struct ca_graph *graph, const ca_node *left, uint32_t count)
 {
-	const struct ca_graph *graph = reach->graph;
 	struct ca_map number = {0};
 	ca_node(*edges)[2] = NULL;
 	size_t edge_count = 0, capacity = 0;
@@ -113,14 +103,15 @@ static struct ca_graph *cut_out(const struct reach *reach, const ca_node *left, 
  * One edge to each component that no other leads to: they come first in order of
  * their numbers, from the highest. Of a component the lowest address is chosen.
  */
-static void add_garbage(struct ca_builder *builder, struct reach *reach)
+static void add_garbage(const struct reach *reach)
 {
+	struct ca_builder *builder = reach->builder;
 	ca_node *left = NULL;
 	size_t count = 0, capacity = 0;
 
 	ca_root_begin(builder, CA_ROOT_UNREACHABLE, "unreachable", 0);
 	for (ca_node node = 1; node <= builder->objects->count; node++) {
-		if (ca_bit(reach->seen, node))
+		if (!ca_bit(reach->unseen, node))
 			continue;
 		left = ca_grow(left, &capacity, count + 1, sizeof(*left));
 		left[count++] = node;
@@ -128,19 +119,19 @@ static void add_garbage(struct ca_builder *builder, struct reach *reach)
 	if (!count)
 		return;
 
-	struct ca_graph *cut = cut_out(reach, left, (uint32_t)count);
+	struct ca_graph *cut = cut_out(builder->graph, left, (uint32_t)count);
 	struct ca_components components;
 	uint32_t(*order)[2] = ca_alloc(count * sizeof(*order));
 
-	ca_components_build(cut, 0, &components);
+	ca_components_build(cut, 0, NULL, &components);
 	for (size_t i = 0; i < count; i++) {
 		order[i][0] = left[i];
 		order[i][1] = components.number[i + 1];
 	}
 	qsort(order, count, sizeof(*order), edge_order);
 	for (size_t i = 0; i < count; i++)
-		if (!ca_bit(reach->seen, order[i][0]))
-			add(builder, reach, order[i][0]);
+		if (ca_bit(reach->unseen, order[i][0]))
+			add(reach, order[i][0]);
 	ca_components_fini(&components);
 	ca_graph_free(cut);
 	free(order);
@@ -149,16 +140,13 @@ static void add_garbage(struct ca_builder *builder, struct reach *reach)
 
 void ca_graph_reach(struct ca_builder *builder)
 {
-	struct reach reach = {.graph = builder->graph,
-			      .seen = ca_alloc((builder->objects->count / 64 + 1ull) *
-					       sizeof(*reach.seen))};
+	size_t words = builder->objects->count / 64 + 1ull;
+	struct reach reach = {builder, ca_alloc(words * sizeof(*reach.unseen))};
 
-	for (size_t i = 0; i < builder->roots.edge_count; i++)
-		see(&reach, builder->roots.to[i]);
-	see_all(&reach);
-	add_immortal(builder, &reach);
-	add_leaked(builder, &reach);
-	add_garbage(builder, &reach);
-	free(reach.stack);
-	free(reach.seen);
+	memset(reach.unseen, 0xff, words * sizeof(*reach.unseen));
+	see_all(&reach, builder->roots.to, builder->roots.edge_count);
+	add_immortal(&reach);
+	add_leaked(&reach);
+	add_garbage(&reach);
+	free(reach.unseen);
 }

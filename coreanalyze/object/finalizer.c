@@ -91,21 +91,6 @@ void ca_type_finalizing(struct ca_reader *reader, const struct ca_type *type,
 		read_site(reader, del, arena, to);
 }
 
-ca_addr ca_object_weakrefs(struct ca_reader *reader, const struct ca_object *object)
-{
-	const struct ca_layout *layout = reader->layout;
-	int64_t offset;
-
-	if (layout->c.flag_managed_weakref && object->type->flags & (uint64_t)layout->c.flag_managed_weakref)
-		return object->type->pre >= -layout->c.managed_weakref
-			       ? ca_load_u64(object->at + layout->c.managed_weakref)
-			       : 0;
-	offset = (int64_t)word_at(reader, object->type->address, layout->type.tp_weaklistoffset);
-	if (offset <= 0 || (uint64_t)offset + 8 > object->readable)
-		return 0;
-	return ca_load_u64(object->at + offset);
-}
-
 bool ca_weakref_read(struct ca_reader *reader, ca_addr weakref, ca_addr *object, ca_addr *callback)
 {
 	const struct ca_layout *layout = reader->layout;

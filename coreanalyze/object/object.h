@@ -339,15 +339,14 @@ static inline bool ca_object_tracked(const struct ca_object *object)
 }
 
 /*
- * Its finalizer has run once already (pycore_gc.h: _PyGC_PREV_MASK_FINALIZED, which
- * an object keeps in a collection too).
+ * The finalizer of what the collector tracks, at these bytes, has run once already
+ * (pycore_gc.h: _PyGC_PREV_MASK_FINALIZED, which an object keeps in a collection too).
+ * The word before is read.
  */
-static inline bool ca_object_finalized(const struct ca_object *object)
+static inline bool ca_object_finalized(const uint8_t *at)
 {
-	return object->type->gc && object->pre && (ca_load_u64(object->at - 8) & 1);
+	return ca_load_u64(at - 8) & 1;
 }
-/* The first weak reference to it; 0 none. */
-ca_addr ca_object_weakrefs(struct ca_reader *reader, const struct ca_object *object);
 /* What a weak reference points at (0: gone), and its callback (0: none). */
 bool ca_weakref_read(struct ca_reader *reader, ca_addr weakref, ca_addr *object, ca_addr *callback);
 

@@ -10,58 +10,52 @@ struct job {
 	struct ca_objects *objects;
 	const uint64_t *frozen;
 	struct ca_gc_facts *facts;
-	struct ca_reader *readers;
 };
 
-static void read_facts(const struct job *job, struct ca_reader *reader, ca_node node, ca_addr address)
+/* Of what the collector tracks: its link back is the word before the object. */
+static void read_facts(const struct job *job, ca_node node, const uint8_t *at)
 {
-	const struct ca_layout *layout = reader->layout;
-	struct ca_object object;
+	const struct ca_layout *layout = &job->objects->rt->layout;
+	struct ca_gc_facts *facts = job->facts;
+	enum ca_finalizer finalizer = facts->finalizer[ca_node_type(job->objects, node)];
 
-	if (!ca_object_read(reader, address, &object))
+	if (finalizer != CA_FINALIZER_NONE)
+		facts->bits[node] = (uint8_t)((ca_object_finalized(at) ? CA_GC_FINALIZED : 0) | CA_GC_FINALIZER |
+					      (finalizer == CA_FINALIZER_LEGACY ? CA_GC_LEGACY : 0));
+	if (job->frozen[node / 64] >> node % 64 & 1 || ca_object_is_immortal(layout, at))
 		return;
 
-	uint64_t count = ca_object_refcount(layout, object.at);
+	uint64_t count = ca_object_refcount(layout, at);
 
-	job->facts->refcount[node] = count < UINT32_MAX && !ca_object_is_immortal(layout, object.at)
-					     ? (uint32_t)count
-					     : UINT32_MAX;
-	if (!ca_node_tracked(job->objects, node))
-		return;
-
-	enum ca_finalizer finalizer = job->facts->finalizer[ca_node_type(job->objects, node)];
-	bool watched = !(job->frozen[node / 64] >> node % 64 & 1) && job->facts->refcount[node] != UINT32_MAX;
-
-	job->facts->bits[node] = (uint8_t)((ca_object_finalized(&object) ? CA_GC_FINALIZED : 0) |
-					   (ca_object_weakrefs(reader, &object) ? CA_GC_WEAKLY_HELD : 0) |
-					   (finalizer != CA_FINALIZER_NONE ? CA_GC_FINALIZER : 0) |
-					   (finalizer == CA_FINALIZER_LEGACY ? CA_GC_LEGACY : 0) |
-					   (watched ? CA_GC_WATCHED : 0));
+	facts->references[node] = count < INT32_MAX ? (int32_t)count : INT32_MAX;
+	facts->watched[node / 64] |= 1ull << node % 64;
 }
 
+/* Ranges share no word of bits: node 0 is in the first. */
 static void read_range(void *arg, unsigned worker, size_t begin, size_t end)
 {
 	const struct job *job = arg;
+	uint64_t length = 8 + (uint64_t)job->objects->rt->layout.object.size;
 	struct ca_cursor cursor;
 
-	ca_cursor_seek(&cursor, job->objects, (ca_node)begin + 1);
-	for (size_t i = begin; i < end; i++, ca_cursor_next(&cursor))
-		read_facts(job, &job->readers[worker], cursor.node, cursor.address);
+	(void)worker;
+	ca_cursor_seek(&cursor, job->objects, (ca_node)(begin ? begin : 1));
+	for (; cursor.node && cursor.node < end; ca_cursor_next(&cursor)) {
+		const uint8_t *back = ca_node_tracked(job->objects, cursor.node)
+					      ? ca_image_at(job->objects->image, cursor.address - 8, length)
+					      : NULL;
+
+		if (back)
+			read_facts(job, cursor.node, back + 8);
+	}
 }
 
-static struct ca_reader *open_readers(struct ca_objects *objects)
+static void find_finalizers(struct ca_objects *objects, uint8_t *kinds)
 {
-	struct ca_reader *readers = ca_alloc(objects->ctx->threads * sizeof(*readers));
-
-	for (unsigned i = 0; i < objects->ctx->threads; i++)
-		ca_reader_init(&readers[i], &objects->types_registry);
-	return readers;
-}
-
-static void find_finalizers(struct ca_objects *objects, struct ca_reader *reader, uint8_t *kinds)
-{
+	struct ca_reader *reader = ca_alloc(sizeof(*reader));
 	struct ca_arena scratch = {0};
 
+	ca_reader_init(reader, &objects->types_registry);
 	for (uint32_t t = 0; t < objects->type_count; t++) {
 		struct ca_finalizing finalizing;
 
@@ -69,25 +63,28 @@ static void find_finalizers(struct ca_objects *objects, struct ca_reader *reader
 		kinds[t] = (uint8_t)finalizing.kind;
 	}
 	ca_arena_fini(&scratch);
+	free(reader);
 }
 
 void ca_gc_facts_build(struct ca_objects *objects, struct ca_gc_facts *facts)
 {
 	uint64_t *frozen = ca_objects_frozen(objects);
-	struct job job = {objects, frozen, facts, open_readers(objects)};
+	struct job job = {objects, frozen, facts};
+	size_t nodes = objects->count + 1ull;
 
-	facts->refcount = ca_alloc((objects->count + 1ull) * sizeof(*facts->refcount));
-	facts->bits = ca_alloc(objects->count + 1ull);
+	facts->watched = ca_alloc((nodes / 64 + 1) * sizeof(*facts->watched));
+	facts->references = ca_alloc(nodes * sizeof(*facts->references));
+	facts->bits = ca_alloc(nodes);
 	facts->finalizer = ca_alloc(objects->type_count + 1ull);
-	find_finalizers(objects, job.readers, facts->finalizer);
-	ca_parallel(objects->ctx, objects->count, GRAIN, read_range, &job);
-	free(job.readers);
+	find_finalizers(objects, facts->finalizer);
+	ca_parallel(objects->ctx, nodes, GRAIN, read_range, &job);
 	free(frozen);
 }
 
 void ca_gc_facts_fini(struct ca_gc_facts *facts)
 {
-	free(facts->refcount);
+	free(facts->watched);
+	free(facts->references);
 	free(facts->bits);
 	free(facts->finalizer);
 	*facts = (struct ca_gc_facts){0};

@@ -109,15 +109,14 @@ uint64_t *ca_objects_frozen(struct ca_objects *objects);
 /* What the collector goes by when it tells garbage, and what it does with it (counts.c). */
 enum {
 	CA_GC_FINALIZED = 1,   /* its finalizer has run already */
-	CA_GC_WEAKLY_HELD = 2, /* weak references point at it */
-	CA_GC_FINALIZER = 4,   /* its type has a finalizer */
-	CA_GC_LEGACY = 8,      /* its type has a tp_del */
-	CA_GC_WATCHED = 16,    /* a full collection looks at it: tracked, not frozen, not immortal */
+	CA_GC_FINALIZER = 2,   /* its type has a finalizer */
+	CA_GC_LEGACY = 4,      /* its type has a tp_del */
 };
 struct ca_gc_facts {
-	uint32_t *refcount; /* [count + 1]; UINT32_MAX: immortal, or so many or more */
-	uint8_t *bits;      /* [count + 1]: of what the collector tracks */
-	uint8_t *finalizer; /* [type_count]: enum ca_finalizer */
+	uint64_t *watched;   /* bit by node: a full collection looks at it: tracked, not frozen, not immortal */
+	int32_t *references; /* [count + 1]: of the watched; INT32_MAX: so many or more */
+	uint8_t *bits;       /* [count + 1]: of what the collector tracks and has a finalizer */
+	uint8_t *finalizer;  /* [type_count]: enum ca_finalizer */
 };
 void ca_gc_facts_build(struct ca_objects *objects, struct ca_gc_facts *facts);
 void ca_gc_facts_fini(struct ca_gc_facts *facts);

@@ -27,19 +27,26 @@ static void open_fixture(struct fixture *f, uint32_t objects, const struct edge 
 	uint8_t *flags = ca_alloc(count + 1);
 
 	ca_context_init(&f->ctx);
-	f->facts.refcount = ca_alloc((objects + 1) * sizeof(*f->facts.refcount));
+	f->facts.watched = ca_alloc((objects / 64 + 1) * sizeof(*f->facts.watched));
+	f->facts.references = ca_alloc((objects + 1) * sizeof(*f->facts.references));
 	f->facts.bits = ca_alloc(objects + 1);
 	f->facts.finalizer = ca_alloc(1);
-	memset(f->facts.bits + 1, CA_GC_WATCHED, objects);
+	for (ca_node node = 1; node <= objects; node++)
+		ca_set_bit(f->facts.watched, node);
 	for (size_t i = 0; i < count; i++) {
 		pairs[i][0] = edges[i].from;
 		pairs[i][1] = edges[i].to;
 		flags[i] = edges[i].flags;
-		f->facts.refcount[edges[i].to] += (edges[i].flags & CA_EDGE_STRONG) != 0;
+		f->facts.references[edges[i].to] += (edges[i].flags & CA_EDGE_STRONG) != 0;
 	}
 	f->graph = ca_graph_from_edges(objects, 0, (const ca_node(*)[2])pairs, flags, count);
 	free(pairs);
 	free(flags);
+}
+
+static void unwatch(struct fixture *f, ca_node node)
+{
+	f->facts.watched[node / 64] &= ~(1ull << node % 64);
 }
 
 static void close_fixture(struct fixture *f)
@@ -65,13 +72,13 @@ static void test_garbage(void)
 	struct ca_garbage garbage;
 
 	open_fixture(&f, 10, edges, CA_COUNT(edges));
-	f.facts.refcount[4]++;
+	f.facts.references[4]++;
 	ca_garbage_build(&f.ctx, f.graph, &f.facts, &garbage);
 	for (ca_node node = 1; node <= 10; node++)
-		CU_ASSERT_EQUAL(garbage.state[node] != CA_GARBAGE_NONE,
+		CU_ASSERT_EQUAL(ca_bit(garbage.found, node),
 				node <= 3 || node == 9 || node == 10);
 	CU_ASSERT_EQUAL(garbage.objects, 5);
-	CU_ASSERT_EQUAL(garbage.kept, 0);
+	CU_ASSERT_EQUAL(garbage.kept_objects, 0);
 	CU_ASSERT_EQUAL(garbage.overcounted, 0);
 	ca_garbage_fini(&garbage);
 	close_fixture(&f);
@@ -85,10 +92,10 @@ static void test_what_is_not_watched_holds(void)
 	struct ca_garbage garbage;
 
 	open_fixture(&f, 4, edges, CA_COUNT(edges));
-	f.facts.bits[3] = 0;
+	unwatch(&f, 3);
 	ca_garbage_build(&f.ctx, f.graph, &f.facts, &garbage);
 	CU_ASSERT_EQUAL(garbage.objects, 1);
-	CU_ASSERT_EQUAL(garbage.state[4], CA_GARBAGE_FREED);
+	CU_ASSERT_TRUE(ca_bit(garbage.found, 4));
 	ca_garbage_fini(&garbage);
 	close_fixture(&f);
 }
@@ -105,8 +112,9 @@ static void test_legacy_finalizers_keep(void)
 	f.facts.bits[3] |= CA_GC_FINALIZER | CA_GC_FINALIZED;
 	ca_garbage_build(&f.ctx, f.graph, &f.facts, &garbage);
 	CU_ASSERT_EQUAL(garbage.objects, 4);
-	CU_ASSERT_EQUAL(garbage.kept, 3);
-	CU_ASSERT_EQUAL(garbage.state[4], CA_GARBAGE_FREED);
+	CU_ASSERT_EQUAL(garbage.kept_objects, 3);
+	CU_ASSERT_TRUE(ca_bit(garbage.found, 4));
+	CU_ASSERT_FALSE(ca_bit(garbage.kept, 4));
 	CU_ASSERT_EQUAL(garbage.finalizers, 2);
 	ca_garbage_fini(&garbage);
 	close_fixture(&f);
@@ -119,7 +127,7 @@ static void test_overcounted(void)
 	struct ca_garbage garbage;
 
 	open_fixture(&f, 2, edges, CA_COUNT(edges));
-	f.facts.refcount[2]--;
+	f.facts.references[2]--;
 	ca_garbage_build(&f.ctx, f.graph, &f.facts, &garbage);
 	CU_ASSERT_EQUAL(garbage.overcounted, 1);
 	CU_ASSERT_EQUAL(garbage.objects, 2);
@@ -142,7 +150,11 @@ static void test_cycles(void)
 	f.facts.bits[2] |= CA_GC_FINALIZER;
 	f.facts.bits[3] |= CA_GC_FINALIZER;
 	f.facts.bits[7] |= CA_GC_FINALIZER | CA_GC_FINALIZED;
-	f.facts.refcount[1]++;
+	f.facts.references[1]++;
+
+	int32_t references[10];
+
+	memcpy(references, f.facts.references, sizeof(references));
 	ca_cycles_build(&f.ctx, f.graph, &f.facts, false, NULL, &cycles);
 	CU_ASSERT_EQUAL(cycles.count, 3);
 	CU_ASSERT_EQUAL(cycles.objects, 6);
@@ -163,11 +175,13 @@ static void test_cycles(void)
 
 	const struct ca_cycle_filter finalizers = {.finalizers = true}, garbage = {.unreachable = true};
 
+	memcpy(f.facts.references, references, sizeof(references));
 	ca_cycles_build(&f.ctx, f.graph, &f.facts, false, &finalizers, &cycles);
 	CU_ASSERT_EQUAL(cycles.count, 2);
 	CU_ASSERT_EQUAL(cycles.all, 3);
 	CU_ASSERT_EQUAL(cycles.shapes[0].count, 2);
 	ca_cycles_fini(&cycles);
+	memcpy(f.facts.references, references, sizeof(references));
 	ca_cycles_build(&f.ctx, f.graph, &f.facts, false, &garbage, &cycles);
 	CU_ASSERT_EQUAL(cycles.count, 1);
 	ca_cycles_fini(&cycles);
@@ -192,13 +206,13 @@ static uint32_t random_below(uint64_t *state, uint32_t limit)
 
 /* Bit j of reach[i]: a way of at least one edge leads from i to j. */
 static void close_transitively(const struct ca_graph *graph, uint8_t with, uint8_t without,
-			       const uint8_t *bits, uint32_t *reach)
+			       const uint64_t *among, uint32_t *reach)
 {
 	memset(reach, 0, (MOST + 1) * sizeof(*reach));
 	for (ca_node n = 1; n <= graph->object_count; n++)
 		for (uint64_t e = graph->first[n]; e < graph->first[n + 1]; e++)
 			if ((graph->flags[e] & with) && !(graph->flags[e] & without) &&
-			    (!bits || (bits[n] & bits[graph->to[e]] & CA_GC_WATCHED)))
+			    (!among || (ca_bit(among, n) && ca_bit(among, graph->to[e]))))
 				reach[n] |= 1u << graph->to[e];
 	for (ca_node middle = 1; middle <= graph->object_count; middle++)
 		for (ca_node n = 1; n <= graph->object_count; n++)
@@ -250,25 +264,25 @@ static uint32_t wrong_loops(const struct fixture *f, const struct ca_cycles *cyc
 }
 
 /* What is held from outside of the watched, and what they lead to, is alive. */
-static uint32_t wrong_garbage(const struct fixture *f, const struct ca_garbage *garbage)
+static uint32_t wrong_garbage(const struct fixture *f, const int32_t *references,
+			      const struct ca_garbage *garbage)
 {
 	const struct ca_graph *graph = f->graph;
 	uint32_t reach[MOST + 1], alive = 0, wrong = 0;
 
-	close_transitively(graph, CA_EDGE_GC, 0, f->facts.bits, reach);
+	close_transitively(graph, CA_EDGE_GC, 0, f->facts.watched, reach);
 	for (ca_node n = 1; n <= graph->object_count; n++) {
-		int64_t left = f->facts.refcount[n];
+		int64_t left = references[n];
 
 		for (ca_node from = 1; from <= graph->object_count; from++)
 			for (uint64_t e = graph->first[from]; e < graph->first[from + 1]; e++)
 				left -= graph->to[e] == n && (graph->flags[e] & GC) == GC &&
-					(f->facts.bits[from] & CA_GC_WATCHED);
-		if (left > 0 && f->facts.bits[n] & CA_GC_WATCHED)
+					ca_bit(f->facts.watched, from);
+		if (left > 0 && ca_bit(f->facts.watched, n))
 			alive |= 1u << n | reach[n];
 	}
 	for (ca_node n = 1; n <= graph->object_count; n++)
-		wrong += (garbage->state[n] != CA_GARBAGE_NONE) !=
-			 ((f->facts.bits[n] & CA_GC_WATCHED) && !(alive >> n & 1));
+		wrong += ca_bit(garbage->found, n) != (ca_bit(f->facts.watched, n) && !(alive >> n & 1));
 	return wrong;
 }
 
@@ -277,6 +291,7 @@ static void test_random_graphs(void)
 	enum { GRAPHS = 5000 };
 	static const uint8_t kinds[] = {GC, GC, GC, HIDDEN, VISITED, PROGRAM};
 	struct edge edges[3 * MOST];
+	int32_t references[MOST + 1];
 	uint64_t state = 7;
 	uint32_t wrong = 0;
 
@@ -292,12 +307,14 @@ static void test_random_graphs(void)
 						 kinds[random_below(&state, CA_COUNT(kinds))]};
 		open_fixture(&f, objects, edges, count);
 		for (ca_node n = 1; n <= objects; n++) {
-			f.facts.refcount[n] += random_below(&state, 8) == 0;
-			f.facts.bits[n] = random_below(&state, 8) ? CA_GC_WATCHED : 0;
+			f.facts.references[n] += random_below(&state, 8) == 0;
+			if (random_below(&state, 8) == 0)
+				unwatch(&f, n);
 		}
+		memcpy(references, f.facts.references, (objects + 1) * sizeof(*references));
 		ca_cycles_build(&f.ctx, f.graph, &f.facts, i & 1, NULL, &cycles);
 		wrong += wrong_cycles(&f, &cycles) + wrong_loops(&f, &cycles);
-		wrong += wrong_garbage(&f, &cycles.garbage);
+		wrong += wrong_garbage(&f, references, &cycles.garbage);
 		ca_cycles_fini(&cycles);
 		close_fixture(&f);
 	}
