@@ -67,7 +67,7 @@ struct ca_gc_sums {
 };
 struct ca_gc_report {
 	struct ca_gc_sums *interps; /* [rt->interp_count]; 3.8: the first has all */
-	uint64_t unlisted;          /* tracked, but in no list: the collection under way has them */
+	uint64_t unlisted;          /* tracked, but in no list: a collection has them, or an interpreter left them */
 	uint8_t *places;            /* enum ca_gc_place, [objects->count + 1] */
 };
 void ca_gc_report_build(struct ca_objects *objects, struct ca_gc_report *report);

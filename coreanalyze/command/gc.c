@@ -329,8 +329,10 @@ static struct ca_error *show_gc(struct ca_request *request, struct ca_session *s
 		ca_put_uint(show.w, "unreachable_objects", show.waiting);
 	ca_put_uint(show.w, "unlisted", show.report.unlisted);
 	if (show.report.unlisted)
-		ca_line(show.w, "%s tracked objects are in no generation: the collection under way has them",
-			ca_grouped(show.report.unlisted).text);
+		ca_line(show.w, "%s tracked objects are in no generation: %s",
+			ca_grouped(show.report.unlisted).text,
+			show.gc.collecting ? "the collection under way has them"
+					   : "an interpreter that was finalized before has left them");
 	put_others(&show);
 	ca_gc_report_fini(&show.report);
 	return ca_end_document(show.w, session, NULL);

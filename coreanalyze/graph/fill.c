@@ -91,5 +91,6 @@ void ca_graph_fill(struct ca_builder *builder)
 		take_words(&words, words.base, words.base + (uint64_t)rt->layout.interp.size);
 	}
 	for (size_t i = 0; i < rt->image->module_count; i++)
-		take_module(builder, &rt->image->modules[i]);
+		if (ca_runtime_reads(rt, &rt->image->modules[i]))
+			take_module(builder, &rt->image->modules[i]);
 }

@@ -151,13 +151,26 @@ static ca_addr find_first(const struct finder *f, ca_addr start, ca_addr top)
 	return start;
 }
 
+/*
+ * From where to `top` memory is mapped without a gap, down to `first`. What brk() gives after
+ * a fork is a mapping of its own.
+ */
+static ca_addr find_start(const struct ca_image *image, ca_addr first, ca_addr top)
+{
+	const struct ca_mapping *mapping = ca_image_mapping(image, top);
+
+	while (mapping && mapping > image->mappings && mapping->start > first &&
+	       mapping[-1].end == mapping->start && !mapping[-1].path[0])
+		mapping--;
+	return mapping ? mapping->start : 0;
+}
+
 /* brk() gave system_mem bytes, which end with the top chunk. */
 static void add_main_heap(struct finder *f, ca_addr top, uint64_t system_mem)
 {
-	const struct ca_mapping *mapping = ca_image_mapping(f->image, top);
 	uint64_t size = 0;
 
-	if (!mapping || !ca_chunk_head(f->image, top, &size)) {
+	if (!ca_image_mapping(f->image, top) || !ca_chunk_head(f->image, top, &size)) {
 		warn_rest(f, top - system_mem, top);
 		return;
 	}
@@ -165,12 +178,15 @@ static void add_main_heap(struct finder *f, ca_addr top, uint64_t system_mem)
 	ca_addr first = top + (size & ~(uint64_t)CA_CHUNK_FLAGS) - system_mem;
 
 	first = (first + CA_EXTENT_ALIGN - 1) & ~(CA_EXTENT_ALIGN - 1ull);
-	if (first < mapping->start || first >= top) {
-		warn_rest(f, first, mapping->start);
-		first = mapping->start;
+
+	ca_addr start = find_start(f->image, first, top);
+
+	if (first < start || first >= top) {
+		warn_rest(f, first, start);
+		first = start;
 	}
 	if (ca_chunks_probe(f->image, first, top, top) == first)
-		first = find_first(f, mapping->start, top);
+		first = find_first(f, start, top);
 	add_heap(f, first, top, top);
 }
 

@@ -101,7 +101,9 @@ void ca_visit_statics(const struct ca_runtime *rt, struct ca_visitor *v)
 	uint64_t thread_bytes = (uint64_t)rt->layout.thread.size;
 
 	for (size_t i = 0; i < image->module_count; i++)
-		visit_words(image, v, image->modules[i].data_start, image->modules[i].data_end);
+		if (ca_runtime_reads(rt, &image->modules[i]))
+			visit_words(image, v, image->modules[i].data_start,
+				    image->modules[i].data_end);
 	for (size_t i = 0; i < rt->interp_count; i++)
 		visit_words(image, v, rt->interps[i].address,
 			    rt->interps[i].address + interp_bytes);

@@ -201,14 +201,39 @@ static bool find_type_type(struct ca_runtime *rt)
 	return false;
 }
 
+/* Its beginning and its end: what is not made yet, or gone already, contradicts nothing. */
+static const struct stage {
+	const char *kind, *text, *effect, *remedy;
+} starting = {"starting", "the interpreter is still starting", "what it has not made yet is in no figure",
+	      "try again when it has started"},
+  ending = {"finalizing", "the interpreter is ending", "what it has freed already is in no figure", ""};
+
+static const struct stage *stage_of(const struct ca_runtime *rt)
+{
+	const struct ca_layout *layout = &rt->layout;
+	ca_addr thread = ca_word_at(rt->image, rt->address, layout->runtime.finalizing);
+	ca_addr interp = ca_word_at(rt->image, thread, layout->thread.interp);
+	uint32_t initialized;
+
+	if (thread && (rt->proved || ca_word_at(rt->image, interp, layout->interp.runtime) == rt->address))
+		return &ending;
+	if (!rt->proved ||
+	    !ca_image_u32(rt->image, rt->address + (uint64_t)layout->runtime.initialized, &initialized))
+		return NULL;
+	return initialized ? NULL : &starting;
+}
+
 static struct ca_error *not_proved(const struct ca_runtime *rt, const char *what)
 {
-	return ca_error_make(CA_TARGET, "the interpreter's state could not be read",
-			     rt->proved ? "is the core complete, and were the executable's files found "
-					  "(--exe, --sysroot)?"
-					: "this release has no layout of its own: a newer coreanalyze may",
-			     "CPython %s with the layout of table %s: %s", rt->version,
-			     rt->table->name, what);
+	const struct stage *stage = stage_of(rt);
+	const char *remedy = stage        ? stage->remedy
+			     : rt->proved ? "is the core complete, and were the executable's files found "
+					    "(--exe, --sysroot)?"
+					  : "this release has no layout of its own: a newer coreanalyze may";
+
+	return ca_error_make(CA_TARGET, "the interpreter's state could not be read", remedy,
+			     "CPython %s with the layout of table %s: %s%s%s", rt->version, rt->table->name,
+			     what, stage ? "; " : "", stage ? stage->text : "");
 }
 
 /* A release that no table covers has what its neighbours agree on, or what was found. */
@@ -234,8 +259,22 @@ static bool is_collecting(const struct ca_runtime *rt)
 	return false;
 }
 
+static void warn_contradicted(const struct ca_runtime *rt, const struct ca_group *group)
+{
+	bool collector = group->score == ca_score_collector;
+
+	ca_warn(rt->ctx, collector ? "collector-lists" : "layout-contradicted", rt->address,
+		collector ? "objects over 512 bytes that only these lists reach may be missing"
+			  : "what is read through it may be missing or wrong",
+		"damaged, or not where this release has it: %s", group->what);
+}
+
 static struct ca_error *settle(struct ca_runtime *rt)
 {
+	const struct stage *stage = stage_of(rt);
+
+	if (stage)
+		ca_warn(rt->ctx, stage->kind, 0, stage->effect, "%s", stage->text);
 	if (!ca_settle_group(rt, &ca_group_interps))
 		return not_proved(rt, "no interpreter points back at the runtime");
 	for (const struct ca_group *group = ca_groups; group->what; group++) {
@@ -249,12 +288,8 @@ static struct ca_error *settle(struct ca_runtime *rt)
 			snprintf(what, sizeof(what), "%s was not found", group->what);
 			return not_proved(rt, what);
 		}
-		ca_warn(rt->ctx, group->score == ca_score_collector ? "collector-lists" : "layout-contradicted",
-			rt->interps ? rt->interps[0].gc : rt->address,
-			group->score == ca_score_collector
-				? "objects over 512 bytes that only these lists reach may be missing"
-				: "what is read through it may be missing or wrong",
-			"damaged, or not where this release has it: %s", group->what);
+		if (!stage || group->score != ca_score_modules)
+			warn_contradicted(rt, group);
 	}
 	warn_inferred(rt);
 	return NULL;
@@ -315,33 +350,6 @@ struct ca_error *ca_runtime_open(struct ca_context *ctx, const struct ca_image *
 	return ca_runtime_open_with(ctx, image, ca_layout_tables, ca_layout_table_count, out);
 }
 
-static struct ca_error *try_candidate(struct ca_runtime *rt, const struct candidate *where, bool *found)
-{
-	struct ca_error *err = try_cookie(rt, where, found);
-
-	return err || *found ? err : try_tables(rt, where, found);
-}
-
-/* No file names it, or what is named is not it. */
-static struct ca_error *seek_by_shape(struct ca_runtime *rt, bool *found)
-{
-	enum { MOST_PLACES = 4096 };
-	struct ca_error *err = NULL;
-
-	for (size_t i = 0; i < rt->image->module_count; i++) {
-		struct candidate where = {&rt->image->modules[i], 0, true};
-		ca_addr from = 0;
-
-		for (int n = 0; n < MOST_PLACES && !*found && !err; n++) {
-			where.address = ca_find_runtime(rt, where.module, &from);
-			if (!where.address)
-				break;
-			err = try_candidate(rt, &where, found);
-		}
-	}
-	return err;
-}
-
 /* What was searched: its place in the module. */
 static void note_address(struct ca_runtime *rt)
 {
@@ -350,43 +358,113 @@ static void note_address(struct ca_runtime *rt)
 		"_PyRuntime", "address", -1, (int32_t)(rt->address - rt->module->start)};
 }
 
+/* ---- which of them -------------------------------------------------------- */
+
+/* Runtimes that live: one, but where several copies of the library are mapped. */
+struct living {
+	struct ca_runtime *items;
+	size_t count, capacity;
+	struct ca_error *err; /* why one that lives cannot be read */
+};
+
+static void try_candidate(const struct ca_runtime *blank, const struct candidate *where,
+			  struct living *living)
+{
+	struct ca_runtime rt = *blank;
+	bool found = false;
+	struct ca_error *err = try_cookie(&rt, where, &found);
+
+	if (!err && !found)
+		err = try_tables(&rt, where, &found);
+	free(rt.found); /* is settled again once it is chosen */
+	rt.found = NULL;
+	rt.found_count = rt.found_capacity = 0;
+	if (err && living->err)
+		ca_error_free(err);
+	else if (err)
+		living->err = err;
+	if (!found)
+		return;
+	living->items = ca_grow(living->items, &living->capacity, living->count + 1, sizeof(rt));
+	living->items[living->count++] = rt;
+}
+
+static const struct ca_module *seek_by_symbol(const struct ca_runtime *blank, struct living *living)
+{
+	const struct ca_module *named = NULL;
+
+	for (size_t i = 0; i < blank->image->module_count; i++) {
+		struct candidate where = {&blank->image->modules[i], 0, false};
+
+		where.address = ca_runtime_symbol(where.module);
+		if (!where.address)
+			continue;
+		named = where.module;
+		try_candidate(blank, &where, living);
+	}
+	return named;
+}
+
+/* No file names it, or what is named is not it. */
+static void seek_by_shape(const struct ca_runtime *blank, struct living *living)
+{
+	enum { MOST_PLACES = 4096 };
+
+	for (size_t i = 0; i < blank->image->module_count; i++) {
+		struct candidate where = {&blank->image->modules[i], 0, true};
+		size_t before = living->count;
+		ca_addr from = 0;
+
+		for (int n = 0; n < MOST_PLACES && living->count == before; n++) {
+			where.address = ca_find_runtime(blank, where.module, &from);
+			if (!where.address)
+				break;
+			try_candidate(blank, &where, living);
+		}
+	}
+}
+
+/* Into *rt, the one with the most objects; the others are warned of. */
+static struct ca_error *choose_runtime(struct ca_runtime *rt, struct living *living)
+{
+	const struct ca_module *named = seek_by_symbol(rt, living);
+	bool by_shape = !living->count && !living->err;
+	size_t best = 0;
+
+	if (by_shape)
+		seek_by_shape(rt, living);
+	if (!living->count)
+		return living->err ? living->err : no_python(rt->image, named);
+	for (size_t i = 0; living->count > 1 && i < living->count; i++)
+		if (ca_count_tracked(&living->items[i]) > ca_count_tracked(&living->items[best]))
+			best = i;
+	*rt = living->items[best];
+	ca_find_copies(rt, living->items, living->count);
+	if (living->err)
+		ca_warn_other(rt, living->err->why);
+	ca_error_free(living->err);
+	if (by_shape)
+		note_address(rt);
+	return NULL;
+}
+
 struct ca_error *ca_runtime_open_with(struct ca_context *ctx, const struct ca_image *image,
 				      const struct ca_layout_table *tables, size_t table_count,
 				      struct ca_runtime **out)
 {
-	struct ca_error *err = NULL;
 	struct ca_runtime *rt = ca_alloc(sizeof(*rt));
-	const struct ca_module *candidate = NULL;
-	bool found = false;
+	struct living living = {0};
+	struct ca_error *err;
 
-	rt->ctx = ctx;
-	rt->image = image;
-	rt->tables = tables;
-	rt->table_count = table_count;
-	for (size_t i = 0; i < image->module_count && !found && !err; i++) {
-		struct candidate where = {&image->modules[i], 0, false};
-
-		where.address = ca_module_symbol(where.module, "_PyRuntime");
-		if (!where.address)
-			continue;
-		candidate = where.module;
-		err = try_candidate(rt, &where, &found);
-	}
-	bool by_shape = !err && !found;
-
-	if (by_shape)
-		err = seek_by_shape(rt, &found);
-	if (!err && !found)
-		err = no_python(image, candidate);
+	*rt = (struct ca_runtime){.ctx = ctx, .image = image, .tables = tables, .table_count = table_count};
+	err = choose_runtime(rt, &living);
+	free(living.items);
 	if (!err)
 		err = prove(rt);
 	if (err) {
 		ca_runtime_close(rt);
 		return err;
 	}
-
-	if (by_shape)
-		note_address(rt);
 	rt->collecting = is_collecting(rt);
 	if (rt->collecting)
 		ca_warn(ctx, "collecting", 0, "objects that it has freed by half count as they are",
@@ -405,5 +483,6 @@ void ca_runtime_close(struct ca_runtime *rt)
 	free(rt->interps);
 	free(rt->threads);
 	free(rt->found);
+	free(rt->copies);
 	free(rt);
 }

@@ -29,4 +29,15 @@ void ca_apply_debug_offsets(struct ca_runtime *rt);
 bool ca_debug_offsets_at(const struct ca_image *image, ca_addr addr, uint32_t *hexversion,
 			 bool *free_threaded);
 
+/* ---- several copies (copies.c) --------------------------------------------- */
+
+/* _PyRuntime in a module that is as large as one with a runtime is; 0: none. */
+ca_addr ca_runtime_symbol(const struct ca_module *module);
+/* How many objects the collectors of a runtime that was found track. */
+uint64_t ca_count_tracked(const struct ca_runtime *rt);
+/* Fills rt->copies, and warns of those among `living` that are not rt. */
+void ca_find_copies(struct ca_runtime *rt, const struct ca_runtime *living, size_t count);
+/* Of a runtime beside rt: what is known of it. */
+void ca_warn_other(const struct ca_runtime *rt, const char *what);
+
 #endif

@@ -63,6 +63,8 @@ struct ca_runtime {
 	size_t thread_count;
 	struct ca_found_field *found;        /* what was corrected, for `info` */
 	size_t found_count, found_capacity;
+	const struct ca_module **copies;     /* mapped files with a runtime of their own, dead or not this one */
+	size_t copy_count;
 	bool collecting;                     /* a collection was under way in an interpreter */
 };
 
@@ -74,6 +76,12 @@ struct ca_runtime {
 struct ca_error *ca_runtime_open(struct ca_context *ctx, const struct ca_image *image,
 				 struct ca_runtime **out);
 void ca_runtime_close(struct ca_runtime *rt);
+
+/*
+ * Whether a module's data is this runtime's to read: not where it is another copy
+ * of the runtime, whose static objects are none of this one's.
+ */
+bool ca_runtime_reads(const struct ca_runtime *rt, const struct ca_module *module);
 
 /* The three collected generations, then the frozen (permanent) one. */
 enum { CA_GENERATIONS = 4 };

@@ -140,7 +140,7 @@ int64_t ca_score_modules(const struct ca_runtime *rt)
 	ca_addr modules = main_dict(rt, rt->layout.interp.modules);
 	ca_addr sys = main_dict(rt, rt->layout.interp.sysdict);
 
-	if (!ca_has(rt->layout.interp.modules) || !modules)
+	if (!ca_has(rt->layout.interp.modules) || !modules || !ca_word_at(rt->image, modules, rt->layout.dict.ma_used))
 		return 0;
 	return module_dict(rt, modules, "sys") == sys ? 1 : -1;
 }

@@ -123,6 +123,7 @@ static bool has_bases(const struct ca_image *image)
 	return false;
 }
 
+/* One is enough: where C has forked, the others' threads are gone, and no word is an id by chance. */
 int64_t ca_score_thread_ids(const struct ca_runtime *rt)
 {
 	size_t asked, passed;
@@ -130,7 +131,7 @@ int64_t ca_score_thread_ids(const struct ca_runtime *rt)
 	if (!has_bases(rt->image))
 		return 0;
 	passed = count_threads(rt, test_id, &asked);
-	return score_most(passed, asked);
+	return passed ? (int64_t)passed : -1;
 }
 
 static int test_native(const struct ca_runtime *rt, ca_addr thread)
