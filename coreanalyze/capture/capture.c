@@ -8,25 +8,36 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 static void *run(void *arg)
 {
-	return ca_copy_stopped(arg);
+	struct ca_capturing *c = arg;
+
+	return c->options->fork ? ca_fork_taken(c) : ca_copy_taken(c);
 }
 
+/* A fork is not to be left half-way: signals to us wait, and are asked for. */
 static struct ca_error *take(struct ca_capturing *c)
 {
 	pthread_t thread;
 	void *err = NULL;
+	sigset_t all, before;
+
+	sigfillset(&all);
+	pthread_sigmask(c->options->fork ? SIG_BLOCK : SIG_UNBLOCK, c->options->fork ? &all : NULL,
+			&before);
 	int failed = pthread_create(&thread, NULL, run, c);
 
+	if (!failed)
+		pthread_join(thread, &err);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (failed)
 		return ca_error_make(CA_INTERNAL, "cannot start a thread", "", "%s",
 				     strerror(failed));
-	pthread_join(thread, &err);
 	return err;
 }
 

@@ -41,6 +41,8 @@ void ca_view_close(struct ca_view *view);
 struct ca_capture_options {
 	const char *file; /* where the core goes; it appears there when it is whole, 0600 */
 	bool compress;    /* as zstd does */
+	bool fork;        /* what is copied is a fork that the process is made to make: see below */
+	bool full;        /* all that gcore would write: by coredump_filter, core(5) */
 };
 
 /* What was written. */
@@ -64,5 +66,19 @@ struct ca_captured {
  */
 struct ca_error *ca_capture(const struct ca_view *view, const struct ca_capture_options *options,
 			    struct ca_captured *out);
+
+/*
+ * With options.fork the process stands still for a fork() only; its child never
+ * runs, is read at leisure, killed, and waited for without a trace. It costs the
+ * process a copy of each page that it writes meanwhile. Errors (CA_TARGET) beside
+ * those above: whatever speaks against it, with figures, before anything is touched
+ * (a memory limit without 1.1 times of what is resident, seccomp, a shadow stack,
+ * strict overcommit, huge pages, userfaultfd, devices, no thread that can run our
+ * call ...); memory ran short meanwhile, and the child was killed.
+ *
+ * If we are killed, the process goes on as it was; a zombie may be left, which this
+ * lets it wait for. *left: those that could not be.
+ */
+struct ca_error *ca_capture_reap(const struct ca_view *view, unsigned *reaped, unsigned *left);
 
 #endif

@@ -3,9 +3,11 @@
  * Private to capture.
  *
  *   view.c     a look at the process as it runs   settled.c  is its heap in mid-update?
- *   capture.c  the whole                          copy.c     copying while it stands still
+ *   capture.c  the whole                          stopped.c  the steps around the stop
+ *   copy.c     copying while it stands still      fork.c     or a child of its own (inject.h)
  *   store.c    where pages go meanwhile           pieces.c   what of its memory the core has
  *   notes.c    what the core says beside          write.c    the core
+ *   smaps.c    what is special about mappings     choice.c   which of them are wanted
  *   output.c   its file
  */
 #ifndef CA_CAPTURE_PRIVATE_H
@@ -15,6 +17,11 @@
 #include "capture.h"
 
 #include <elf.h>
+
+/* ---- smaps.c ---------------------------------------------------------------- */
+
+/* Fills in the traits of what is mapped; false: errno. */
+bool ca_smaps_read(int proc, struct ca_vmas *vmas);
 
 /* ---- settled.c -------------------------------------------------------------- */
 
@@ -31,6 +38,14 @@ void ca_settled_init(struct ca_settled *settled, const struct ca_view *view);
 bool ca_settled_look(const struct ca_settled *settled, int mem, const struct ca_lwp *lwps,
 		     size_t lwp_count, struct ca_taken *taken);
 void ca_settled_fini(struct ca_settled *settled);
+
+/* ---- choice.c --------------------------------------------------------------- */
+
+/*
+ * Which mappings the core has whole, beside what the process has written: what an
+ * analysis needs, or (full) what gcore and the kernel would write. False: errno.
+ */
+bool ca_choose(int proc, struct ca_vmas *vmas, bool full);
 
 /* ---- pieces.c --------------------------------------------------------------- */
 
@@ -100,6 +115,11 @@ struct ca_error *ca_store_open(struct ca_store *store, struct ca_context *ctx, u
 /* Copies all of plan, of the process pid (0: only through mem). False: see ended, error. */
 bool ca_store_fill(struct ca_store *store, int32_t pid, int mem, const struct ca_plan *plan,
 		   const struct ca_pieces *pieces);
+/*
+ * Reads a run, but for pages that nobody can read (a device's, a broken disk's): they
+ * are zeros, and counted.
+ */
+void ca_read_pages(struct ca_store *store, int32_t pid, int mem, uint8_t *to, struct ca_run run);
 void ca_store_close(struct ca_store *store);
 
 /* ---- write.c ---------------------------------------------------------------- */
@@ -133,9 +153,8 @@ void ca_output_close(struct ca_output *output);
 struct ca_error *ca_output_spool(const struct ca_output *output, struct ca_spool *spool);
 struct ca_error *ca_output_refuse(const struct ca_output *output, int why);
 
-/* ---- copy.c ----------------------------------------------------------------- */
+/* ---- the capture under way --------------------------------------------------- */
 
-/* One capture under way. */
 struct ca_capturing {
 	const struct ca_view *view;
 	const struct ca_capture_options *options;
@@ -147,19 +166,38 @@ struct ca_capturing {
 	size_t auxv_bytes;
 	struct ca_vmas vmas;
 	struct ca_plan plan;
+	uint64_t allowed; /* bytes of it that the store has room for */
+	bool grown;	  /* it was more */
 	struct ca_lwp *lwps;
 	size_t lwp_count;
 	struct ca_pieces pieces;
 	struct ca_notes notes;
 	struct ca_store store;
 	struct ca_taken taken;
+	struct ca_forking *forking; /* fork.c */
 };
+
+/* ---- stopped.c -------------------------------------------------------------- */
+
+/*
+ * Stops the process, calls act while it stands still, lets it go; again, when its
+ * heap was in mid-update and act was not called. Fills in lwps and taken. The
+ * calling thread must end soon, whatever happens.
+ */
+typedef struct ca_error *ca_stopped_act(struct ca_capturing *c);
+struct ca_error *ca_stopped(struct ca_capturing *c, ca_stopped_act *act);
+uint64_t ca_now_ns(void);
+
+/* ---- copy.c ----------------------------------------------------------------- */
+
 /* Reads what is mapped and which pages there are. */
 struct ca_error *ca_capturing_survey(struct ca_capturing *c);
 /* Makes pieces and notes of what the stopped process is, and gives them their places. */
 void ca_capturing_describe(struct ca_capturing *c);
-/* In the thread that called it the process is stopped, copied and let go. */
-struct ca_error *ca_copy_stopped(struct ca_capturing *c);
-uint64_t ca_now_ns(void);
+/* Room for what is copied; to_file: not in memory. */
+struct ca_error *ca_capturing_open_store(struct ca_capturing *c, uint64_t bytes, bool to_file);
+/* The two methods, in a thread of their own: the kernel ties what is stopped to it. */
+struct ca_error *ca_copy_taken(struct ca_capturing *c);
+struct ca_error *ca_fork_taken(struct ca_capturing *c);
 
 #endif

@@ -119,13 +119,10 @@ static void cut(struct job *job, const struct ca_plan *plan, const struct ca_pie
 	}
 }
 
-/* All of it but for pages that nobody can read (a device's, a broken disk's): zeros. */
-static void read_pages(const struct job *job, uint8_t *to, struct ca_run run)
+void ca_read_pages(struct ca_store *store, int32_t pid, int mem, uint8_t *to, struct ca_run run)
 {
-	struct ca_store *store = job->store;
-
 	while (run.start < run.end && !store->ended) {
-		ssize_t got = ca_run_read(job->pid, job->mem, to, run);
+		ssize_t got = ca_run_read(pid, mem, to, run);
 
 		if (got < 0 && errno == EINTR)
 			continue;
@@ -154,7 +151,8 @@ static void fill(void *arg, unsigned worker, size_t begin, size_t end)
 
 		if (store->go_on && !store->go_on(store->arg))
 			store->stopped = true;
-		read_pages(job, buffer ? buffer : store->memory + chunk->to, chunk->run);
+		ca_read_pages(store, job->pid, job->mem, buffer ? buffer : store->memory + chunk->to,
+			      chunk->run);
 		if (buffer && !store->ended &&
 		    !ca_spool_write(&file, buffer, chunk->run.end - chunk->run.start, chunk->to))
 			store->error = errno ? errno : EIO;

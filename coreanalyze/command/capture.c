@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -6,16 +7,19 @@
 #include "../capture/capture.h"
 #include "command.h"
 
-enum { KEY_COMPRESS = 300 };
+enum { KEY_COMPRESS = 300, KEY_FULL, KEY_FORK, KEY_REAP };
 
 struct own {
 	const char *file; /* NULL: core.PID */
-	bool compress;
+	bool compress, full, fork, reap;
 };
 
 static const struct argp_option options[] = {
 	{"output", 'o', "FILE", 0, "where to write it (core.PID)", 1},
 	{"compress", KEY_COMPRESS, NULL, 0, "as zstd does", 1},
+	{"full", KEY_FULL, NULL, 0, "what gcore would write too: shared memory, whatever coredump_filter says", 1},
+	{"fork", KEY_FORK, NULL, 0, "let it go at once: copy a fork of it", 1},
+	{"reap", KEY_REAP, NULL, 0, "only clear what a killed --fork has left of itself", 1},
 	{0},
 };
 
@@ -27,6 +31,12 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		own->file = arg;
 	else if (key == KEY_COMPRESS)
 		own->compress = true;
+	else if (key == KEY_FULL)
+		own->full = true;
+	else if (key == KEY_FORK)
+		own->fork = true;
+	else if (key == KEY_REAP)
+		own->reap = true;
 	else
 		return ARGP_ERR_UNKNOWN;
 	return 0;
@@ -103,6 +113,24 @@ static struct ca_error *tell(struct ca_request *request, struct ca_session *sess
 	return ca_end_document(w, session, NULL);
 }
 
+static struct ca_error *reap(struct ca_request *request, struct ca_session *session,
+			     const struct ca_view *view)
+{
+	unsigned reaped, left;
+	struct ca_error *err = ca_capture_reap(view, &reaped, &left);
+
+	if (err)
+		return err;
+	struct ca_writer *w = ca_open_writer(request);
+
+	ca_begin_document(w, request, session);
+	ca_put_uint(w, "reaped", reaped);
+	ca_put_uint(w, "left", left);
+	ca_line(w, "process %d: %u zombies of ours are gone, %u could not be cleared", view->pid, reaped,
+		left);
+	return ca_end_document(w, session, NULL);
+}
+
 static struct ca_error *capture(struct ca_request *request, struct ca_session *session,
 				struct ca_view *view, int32_t pid)
 {
@@ -115,11 +143,26 @@ static struct ca_error *capture(struct ca_request *request, struct ca_session *s
 		return err;
 	session->image = view->image;
 	session->rt = view->rt;
+	if (own->reap)
+		return reap(request, session, view);
 	snprintf(file, sizeof(file), "core.%d", pid);
 	const char *name = own->file ? own->file : file;
 
-	err = ca_capture(view, &(struct ca_capture_options){.file = name, .compress = own->compress}, &done);
+	struct ca_capture_options how = {.file = name, .compress = own->compress, .full = own->full, .fork = own->fork};
+
+	err = ca_capture(view, &how, &done);
 	return err ? err : tell(request, session, name, &done);
+}
+
+/* Should memory run short meanwhile, in a container of the process's perhaps, it is us who go. */
+static void go_first(void)
+{
+	FILE *f = fopen("/proc/self/oom_score_adj", "we");
+
+	if (f) {
+		fputs("1000", f);
+		fclose(f);
+	}
 }
 
 static bool parse_pid(const char *text, int32_t *pid)
@@ -143,6 +186,7 @@ static struct ca_error *run_capture(struct ca_request *request, enum ca_status *
 	if (!parse_pid(request->args[0], &pid))
 		return ca_error_make(CA_USAGE, "no such target", "a process is named as 1234 or pid:1234",
 				     "it is no process number");
+	go_first();
 	snprintf(target, sizeof(target), "pid:%d", pid);
 	request->args[0] = target;
 	session = ca_session_make();

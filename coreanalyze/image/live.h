@@ -50,9 +50,21 @@ bool ca_spool_write(struct ca_spool *spool, const uint8_t *bytes, uint64_t size,
 
 /* ---- maps.c -------------------------------------------------------------- */
 
+/* What smaps tells more, where somebody asks for it (capture/). */
+enum ca_vma_trait {
+	CA_VMA_DONT_DUMP = 1,     /* MADV_DONTDUMP */
+	CA_VMA_DEVICE = 2,        /* memory of a device */
+	CA_VMA_HUGETLB = 4,
+	CA_VMA_USERFAULT = 8,     /* a userfaultfd is told of its faults */
+	CA_VMA_NOT_FORKED = 16,   /* MADV_DONTFORK, MADV_WIPEONFORK */
+	CA_VMA_SHADOW_STACK = 32,
+	CA_VMA_LOCKED = 64,
+	CA_VMA_CHANGED = 128,     /* it has pages of its own, which no file has */
+};
 struct ca_vma {
 	ca_addr start, end;
 	uint32_t flags;       /* CA_SEG_READ, _WRITE, _EXEC */
+	uint32_t traits;      /* enum ca_vma_trait */
 	bool shared;
 	bool is_elf;          /* of a file that has code mapped too */
 	bool deleted;         /* that file has no name any more */
@@ -107,6 +119,8 @@ struct ca_stop {
  * stopped in time.
  */
 struct ca_error *ca_stop_all(struct ca_stop *stop);
+/* The same of one thread alone. */
+struct ca_error *ca_stop_one(struct ca_stop *stop, int32_t lwp);
 /* Their registers, the main thread first. */
 struct ca_error *ca_stop_registers(const struct ca_stop *stop, struct ca_arena *arena,
 				   struct ca_lwp **lwps, size_t *count); /* free() releases */

@@ -231,6 +231,18 @@ struct ca_error *ca_stop_all(struct ca_stop *stop)
 	return alive(stop) ? NULL : ca_process_refuse("", "it ended");
 }
 
+struct ca_error *ca_stop_one(struct ca_stop *stop, int32_t lwp)
+{
+	bool added = false;
+	struct ca_error *err = seize(stop, lwp, &added);
+
+	if (!err)
+		err = wait_for_all(stop);
+	if (!err && !alive(stop))
+		err = ca_process_refuse("", "its thread %d ended", lwp);
+	return err;
+}
+
 /* A set of registers, kept as long as the image; NULL: there is none. */
 static const void *read_set(struct ca_arena *arena, int32_t lwp, uintptr_t set, size_t *bytes)
 {
