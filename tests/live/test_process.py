@@ -3,12 +3,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import os
 import pwd
 import random
-import select
 import shutil
 import signal
 import subprocess
@@ -19,67 +17,8 @@ import compare
 import cores
 import interpreters
 import tool
+from living import ANSWER_WITHIN, Worker, memory_limit, wait_until
 from runner import Skip, each_python
-
-WORKER = os.path.join(cores.HERE, "worker.py")
-ANSWER_WITHIN = 60      # seconds; the machine may be busy
-
-
-class Worker:
-    """A process of worker.py."""
-
-    def __init__(self, *args: str, python: interpreters.Interpreter | None = None, **options):
-        python = python or interpreters.chosen()[-1]
-        self.process = subprocess.Popen(
-            python.command(WORKER, *args), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            env=python.environment(), bufsize=0, **options)
-        assert self.line() == b"ready\n"
-
-    def __enter__(self) -> Worker:
-        return self
-
-    def __exit__(self, *_) -> None:
-        self.process.kill()
-        self.process.wait()
-        self.process.stdin.close()
-        self.process.stdout.close()
-
-    @property
-    def pid(self) -> int:
-        return self.process.pid
-
-    @property
-    def target(self) -> str:
-        return f"pid:{self.pid}"
-
-    def line(self) -> bytes:
-        readable, _, _ = select.select([self.process.stdout], [], [], ANSWER_WITHIN)
-        assert readable, f"no answer within {ANSWER_WITHIN} s: {self.states()}"
-        return self.process.stdout.readline()
-
-    def ask(self, question: bytes = b"hello\n") -> bytes:
-        self.process.stdin.write(question)
-        return self.line()
-
-    def states(self) -> dict[int, tuple[str, int]]:
-        """State and tracer of each of its threads."""
-        out = {}
-        for task in os.listdir(f"/proc/{self.pid}/task"):
-            with contextlib.suppress(OSError):
-                with open(f"/proc/{self.pid}/task/{task}/status") as f:
-                    fields = dict(line.rstrip("\n").split(":\t", 1)
-                                  for line in f if ":\t" in line)
-                out[int(task)] = fields["State"][0], int(fields["TracerPid"])
-        return out
-
-    def check_untouched(self) -> None:
-        """It runs, nobody traces it, and it answers."""
-        for task, (state, tracer) in self.states().items():
-            assert state not in "tT" and not tracer, (task, state, tracer)
-        assert self.ask() == b"hello\n"
-
-    def files(self) -> list[str]:
-        return sorted(os.listdir(f"/proc/{self.pid}/fd"))
 
 
 def without_path(document: dict) -> dict:
@@ -287,13 +226,6 @@ def test_stopped_one_stays_stopped():
         worker.check_untouched()
 
 
-def wait_until(condition) -> None:
-    end = time.monotonic() + ANSWER_WITHIN
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
-
-
 # ---- what cannot be read
 
 def refused(target: str, *words: str, status: int = 3, **options) -> None:
@@ -384,31 +316,6 @@ def test_dies_meanwhile():
 
 
 # ---- where the copy goes
-
-@contextlib.contextmanager
-def memory_limit(limit: int):
-    """A memory cgroup; yields what puts a child into it."""
-    for top, name in (("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
-                      ("/sys/fs/cgroup", "memory.max")):
-        folder = os.path.join(top, f"coreanalyze-test-{os.getpid()}")
-        try:
-            os.mkdir(folder)
-        except OSError:
-            continue
-        try:
-            try:
-                with open(os.path.join(folder, name), "w") as f:
-                    f.write(str(limit))
-            except OSError:
-                continue
-            yield lambda: open(os.path.join(folder, "cgroup.procs"), "w").write(str(os.getpid()))
-            return
-        finally:
-            # Who has ended leaves it a moment later.
-            wait_until(lambda: not open(os.path.join(folder, "cgroup.procs")).read())
-            os.rmdir(folder)
-    raise Skip("no memory cgroup can be made here")
-
 
 def test_too_large_for_memory():
     """Under a memory limit of ours the copy goes to disk, or is refused."""
