@@ -208,6 +208,9 @@ struct ca_retained {
 };
 void ca_retained_build(struct ca_context *ctx, const struct ca_graph *graph,
 		       struct ca_retained *retained);
+/* And ca_ways_build(), at the same time. */
+void ca_retained_build_with_ways(struct ca_context *ctx, const struct ca_graph *graph,
+				 struct ca_retained *retained, struct ca_ways *ways);
 void ca_retained_fini(struct ca_retained *retained);
 /* An object that is inside no other one; modules and their dicts are no objects in this. */
 bool ca_retained_is_top(const struct ca_graph *graph, const struct ca_retained *retained,

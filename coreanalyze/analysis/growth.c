@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-#include <ctype.h>
 #include <stdlib.h>
 
 #include "analysis.h"
@@ -51,34 +50,60 @@ static void align(struct side *before, struct side *after)
 	free(of_before);
 }
 
-/*
- * A frame is the same one at another line, and in another process's thread:
- * "x in f() at app.py:12, thread 4711" compares as "x in f() at app.py".
- */
-static size_t compared_length(const char *name)
+static size_t digits(const char *text)
 {
-	const char *at = strstr(name, " at "), *colon = at ? strrchr(at, ':') : NULL;
-
-	return colon && isdigit((unsigned char)colon[1]) ? (size_t)(colon - name) : strlen(name);
+	return strspn(text, "0123456789");
 }
 
-static int compare_names(const char *a, const char *b)
+/* Of ":12" and ", thread 4711" so many bytes; 0: neither begins here. */
+static size_t passing(const char *at)
 {
-	size_t x = compared_length(a), y = compared_length(b);
-	int order = memcmp(a, b, x < y ? x : y);
+	static const char thread[] = ", thread ";
+	size_t skip = *at == ':' ? 1 : strncmp(at, thread, strlen(thread)) == 0 ? strlen(thread) : 0;
+	size_t number = skip ? digits(at + skip) : 0;
 
-	return order ? order : (x > y) - (x < y);
+	if (!number || (at[skip + number] && !strchr(", ", at[skip + number])))
+		return 0;
+	return skip + number;
+}
+
+/*
+ * A frame is the same one at another line, and in another process's thread:
+ * "x in f() at app.py:12, thread 4711" compares as "x in f() at app.py". What is
+ * quoted is a key.
+ */
+static const char *compared_name(const char *name, struct ca_arena *arena)
+{
+	char *out = ca_arena_strdup(arena, name), quote = '\0';
+	size_t length = 0;
+
+	for (const char *at = name; *at;) {
+		size_t skip = quote ? 0 : passing(at);
+
+		if (skip) {
+			at += skip;
+			continue;
+		}
+		if (*at == '\\' && at[1])
+			out[length++] = *at++;
+		else if (quote ? *at == quote : *at == '\'' || *at == '"')
+			quote = quote ? '\0' : *at;
+		out[length++] = *at++;
+	}
+	out[length] = '\0';
+	return out;
 }
 
 struct part {
 	const struct ca_owner_row *row;
+	const char *name; /* to compare by */
 	bool later;
 };
 
 static int by_name(const void *a, const void *b)
 {
 	const struct part *x = a, *y = b;
-	int order = compare_names(x->row->sums.name, y->row->sums.name);
+	int order = strcmp(x->name, y->name);
 
 	if (order)
 		return order;
@@ -111,21 +136,29 @@ static void add_part(struct ca_growth_row *row, const struct part *part, const s
 	}
 }
 
+static size_t list_parts(const struct side *side, bool later, struct part *parts)
+{
+	for (size_t i = 0; i < side->owners.count; i++) {
+		const struct ca_owner_row *row = &side->owners.rows[i];
+
+		parts[i] = (struct part){row, compared_name(row->sums.name, side->naming->arena), later};
+	}
+	return side->owners.count;
+}
+
 static void merge(const struct side *before, const struct side *after, struct ca_growth *growth,
 		  uint32_t *row_of_holder)
 {
 	size_t count = before->owners.count + after->owners.count, n = 0;
 	struct part *parts = ca_alloc((count + 1) * sizeof(*parts));
 
-	for (size_t i = 0; i < before->owners.count; i++)
-		parts[n++] = (struct part){&before->owners.rows[i], false};
-	for (size_t i = 0; i < after->owners.count; i++)
-		parts[n++] = (struct part){&after->owners.rows[i], true};
+	n += list_parts(before, false, parts);
+	n += list_parts(after, true, parts + n);
 	if (n)
 		qsort(parts, n, sizeof(*parts), by_name);
 	growth->rows = ca_alloc((count + 1) * sizeof(*growth->rows));
 	for (size_t i = 0; i < n; i++) {
-		if (!i || compare_names(parts[i].row->sums.name, parts[i - 1].row->sums.name) != 0)
+		if (!i || strcmp(parts[i].name, parts[i - 1].name) != 0)
 			growth->count++;
 		add_part(&growth->rows[growth->count - 1], &parts[i], before, after);
 		if (parts[i].later)

@@ -100,15 +100,30 @@ bool ca_way_is_namespace(const struct ca_naming *naming, ca_node node)
 	return strcmp(ca_way_label(naming, node), ".__dict__") == 0;
 }
 
+/* A name so far: what is below a local goes before its place. */
+struct name {
+	const char *text, *place;
+};
+
+static const char *whole(const struct ca_naming *naming, const struct name *name)
+{
+	return *name->place ? ca_arena_printf(naming->arena, "%s%s", name->text, name->place) : name->text;
+}
+
 /* "local 'x' in f() at app.py:12": of a frame that runs, or that something holds. */
-static const char *local_name(const struct ca_naming *naming, const char *frame, const char *local)
+static struct name local_name(const struct ca_naming *naming, const struct name *frame,
+			      const char *local)
 {
 	const char *end = strchr(local, '\''), *place = end ? strstr(end, " in ") : NULL;
+	const char *holder = whole(naming, frame);
 	int length = end ? (int)(end - local) : (int)strlen(local);
+	struct name name = {ca_arena_printf(naming->arena, "%.*s", length, local), NULL};
 
-	if (!place || strncmp(frame, place + 4, strlen(place + 4)) == 0)
-		return ca_arena_printf(naming->arena, "%.*s in %s", length, local, frame);
-	return ca_arena_printf(naming->arena, "%.*s%s of %s", length, local, place, frame);
+	if (!place || strncmp(holder, place + 4, strlen(place + 4)) == 0)
+		name.place = ca_arena_printf(naming->arena, " in %s", holder);
+	else
+		name.place = ca_arena_printf(naming->arena, "%s of %s", place, holder);
+	return name;
 }
 
 /* Where a label is missing, the type must do. */
@@ -117,8 +132,6 @@ static const char *extend(const struct ca_naming *naming, const char *name, cons
 {
 	const char *type;
 
-	if (strncmp(label, "local '", 7) == 0)
-		return local_name(naming, name, label + 7);
 	if (*label == '.' || *label == '[')
 		return ca_arena_printf(naming->arena, "%s%s", name, label);
 	if (*label && *label != '(')
@@ -162,25 +175,28 @@ static size_t steps_of(const struct ca_naming *naming, ca_node node, ca_node ste
 const char *ca_way_name(const struct ca_naming *naming, ca_node node)
 {
 	ca_node steps[MOST_STEPS + 1];
-	const char *name;
-	bool cut, in_namespace;
+	struct name name = {"nothing", ""};
+	bool cut, in_namespace = false;
 	size_t count;
 
 	if (naming->ways->parent[node] == UINT32_MAX)
-		return "nothing";
-	count = steps_of(naming, node, steps, &name, &cut);
-	in_namespace = false;
+		return name.text;
+	count = steps_of(naming, node, steps, &name.text, &cut);
 	for (size_t i = count - 1; i-- > 0;) {
 		const char *label = ca_way_label(naming, steps[i]);
 		bool opens = ca_way_is_namespace(naming, steps[i]);
 
 		/* A dict is only spelled out where it is what is asked for. */
 		if (opens && i == 0)
-			name = extend(naming, name, ".__dict__", steps[i]);
+			name.text = extend(naming, name.text, ".__dict__", steps[i]);
+		else if (!opens && strncmp(label, "local '", 7) == 0)
+			name = local_name(naming, &name, label + 7);
 		else if (!opens)
-			name = extend(naming, name, in_namespace ? as_attribute(naming, label) : label,
-				      steps[i]);
+			name.text = extend(naming, name.text,
+					   in_namespace ? as_attribute(naming, label) : label, steps[i]);
 		in_namespace = opens;
 	}
-	return cut ? ca_arena_printf(naming->arena, "%s...", name) : name;
+	if (cut)
+		name.text = ca_arena_printf(naming->arena, "%s...", name.text);
+	return whole(naming, &name);
 }

@@ -30,6 +30,31 @@ void ca_retained_build(struct ca_context *ctx, const struct ca_graph *graph,
 	}
 }
 
+struct both {
+	struct ca_context *ctx;
+	const struct ca_graph *graph;
+	struct ca_retained *retained;
+	struct ca_ways *ways;
+};
+
+static void build_one(void *arg, unsigned worker, size_t begin, size_t end)
+{
+	const struct both *both = arg;
+
+	(void)worker;
+	(void)end;
+	if (begin == 0)
+		ca_retained_build(both->ctx, both->graph, both->retained);
+	else
+		ca_ways_build(both->graph, NULL, both->ways);
+}
+
+void ca_retained_build_with_ways(struct ca_context *ctx, const struct ca_graph *graph,
+				 struct ca_retained *retained, struct ca_ways *ways)
+{
+	ca_parallel(ctx, 2, 1, build_one, &(struct both){ctx, graph, retained, ways});
+}
+
 void ca_retained_fini(struct ca_retained *retained)
 {
 	ca_dominators_fini(&retained->tree);

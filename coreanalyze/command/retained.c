@@ -280,8 +280,7 @@ static struct ca_error *show_retained(struct ca_request *request, struct ca_sess
 	if (err)
 		return err;
 	show.graph = session->graph;
-	ca_retained_build(&session->ctx, show.graph, &show.retained);
-	ca_ways_build(show.graph, NULL, &show.ways);
+	ca_retained_build_with_ways(&session->ctx, show.graph, &show.retained, &show.ways);
 	ca_type_totals_build(show.objects, &show.totals);
 	show.naming = (struct ca_naming){show.graph, &show.ways, ca_alloc(sizeof(struct ca_reader)),
 					 request->redact, &show.arena};

@@ -87,8 +87,7 @@ void ca_put_suspects(struct ca_writer *w, const struct ca_request *request,
 	struct ca_arena arena = {0};
 	struct finding f = {0};
 
-	ca_retained_build(&session->ctx, session->graph, &f.retained);
-	ca_ways_build(session->graph, NULL, &f.ways);
+	ca_retained_build_with_ways(&session->ctx, session->graph, &f.retained, &f.ways);
 	f.naming = (struct ca_naming){session->graph, &f.ways, ca_alloc(sizeof(struct ca_reader)),
 				      request->redact, &arena};
 	ca_reader_init(f.naming.reader, &session->objects->types_registry);
