@@ -16,13 +16,16 @@ struct words {
 static void take(struct words *words, ca_addr at, ca_node node)
 {
 	struct ca_builder *builder = words->builder;
+	const char *name = NULL;
 
 	if (!ca_graph_take_missing(builder, node, words->kind == CA_ROOT_STATIC))
 		return;
-	ca_root_begin(builder, words->kind,
-		      ca_arena_printf(&builder->ctx->arena, "%s+0x%llx", words->name,
-				      (unsigned long long)(at - words->base)),
-		      at);
+	if (words->kind == CA_ROOT_STATIC)
+		name = ca_signal_root(builder, at);
+	if (!name)
+		name = ca_arena_printf(&builder->ctx->arena, "%s+0x%llx", words->name,
+				       (unsigned long long)(at - words->base));
+	ca_root_begin(builder, words->kind, name, at);
 	ca_root_add(builder, node);
 }
 

@@ -78,6 +78,8 @@ void ca_root_add(struct ca_builder *builder, ca_node node);
  * of which a reference is missing.
  */
 void ca_graph_fill(struct ca_builder *builder);
+/* signals.c: "signal handler SIGUSR1" where a word of static data is one, else NULL; in the context's arena */
+const char *ca_signal_root(struct ca_builder *builder, ca_addr at);
 /* frames.c: the frames of a thread, as roots; what of their words may be references */
 void ca_graph_add_frames(struct ca_builder *builder, const struct ca_thread *thread);
 void ca_graph_fill_frames(struct ca_builder *builder, const struct ca_thread *thread);

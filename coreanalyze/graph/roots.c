@@ -171,31 +171,47 @@ static void add_identifiers(struct ca_builder *builder, const struct ca_interp *
 		add_words(builder, array, size < MOST ? size : MOST, 8, "identifiers");
 }
 
+/* {callbacks, int: how many of them}: in the interpreter's state, before 3.10 in the module's own. */
+static ca_addr atexit_state(const struct ca_builder *builder, const struct ca_interp *interp)
+{
+	const struct ca_layout *layout = &builder->objects->rt->layout;
+	const struct ca_image *image = builder->objects->image;
+	uint64_t module, state;
+
+	if (ca_has(layout->interp.atexit_callbacks))
+		return interp->address + (uint64_t)layout->interp.atexit_callbacks;
+	if (!ca_has(layout->interp.pyexitmodule) || !ca_has(layout->module.md_state) ||
+	    !ca_image_u64(image, interp->address + (uint64_t)layout->interp.pyexitmodule, &module) ||
+	    !module || !ca_image_u64(image, module + (uint64_t)layout->module.md_state, &state))
+		return 0;
+	return state;
+}
+
 /*
  * atexit's callbacks: up to 3.13 an array of pointers to {function, args,
- * kwargs}, ended by what is no such pointer; then a list.
+ * kwargs}, NULL where one was unregistered; then a list.
  */
 static void add_atexit(struct ca_builder *builder, const struct ca_interp *interp)
 {
 	enum { MOST = 1 << 16, FIELDS = 3 };
 	const struct ca_objects *objects = builder->objects;
-	int32_t field = objects->rt->layout.interp.atexit_callbacks;
+	ca_addr state = atexit_state(builder, interp);
 	uint64_t array, callback, function;
+	uint32_t count;
 
-	if (!ca_has(field) ||
-	    !ca_image_u64(objects->image, interp->address + (uint64_t)field, &array) || !array)
+	if (!state || !ca_image_u64(objects->image, state, &array) || !array)
 		return;
 	if (ca_objects_find(objects, array)) {
-		add_words(builder, interp->address + (uint64_t)field, 1, 8, "atexit callbacks");
+		add_words(builder, state, 1, 8, "atexit callbacks");
 		return;
 	}
-	for (uint64_t i = 0; i < MOST; i++) {
-		if (!ca_image_u64(objects->image, array + i * 8, &callback) || !callback ||
-		    !ca_image_u64(objects->image, callback, &function) ||
-		    !ca_objects_find(objects, function))
-			return;
-		add_words(builder, callback, FIELDS, 8, "atexit callback");
-	}
+	if (!ca_image_u32(objects->image, state + 8, &count))
+		return;
+	for (uint64_t i = 0; i < count && i < MOST; i++)
+		if (ca_image_u64(objects->image, array + i * 8, &callback) && callback &&
+		    ca_image_u64(objects->image, callback, &function) &&
+		    ca_objects_find(objects, function))
+			add_words(builder, callback, FIELDS, 8, "atexit callback");
 }
 
 /* ---- threads --------------------------------------------------------------- */

@@ -175,10 +175,10 @@ WATCHED = weakref.ref(KEPT, functools.partial(lambda held, ref: None, made(InWea
 InFinalize = planted("InFinalize", "weakref.finalize._registry")
 weakref.finalize(KEPT, print, made(InFinalize))
 
-InAtexit = planted("InAtexit", "interpreter.atexit", "C ", "leaked", "atexit")
+InAtexit = planted("InAtexit", "interpreter.atexit callback")
 atexit.register(functools.partial(print, made(InAtexit)))
 
-InSignal = planted("InSignal", "")
+InSignal = planted("InSignal", "signal handler SIGUSR1.seen")
 
 
 class OnSignal:
