@@ -172,17 +172,42 @@ static size_t steps_of(const struct ca_naming *naming, ca_node node, ca_node ste
 	return length - from + 1;
 }
 
+/* A node of a context's map: one looks a variable up in the context. */
+static bool is_map_node(const struct ca_naming *naming, ca_node node)
+{
+	static const char prefix[] = "builtins.hamt";
+
+	return !ca_node_is_root(naming->graph, node) &&
+	       strncmp(type_name(naming->graph, node), prefix, strlen(prefix)) == 0;
+}
+
+/* "thread.context, thread 4711": what follows goes before the thread. */
+static struct name begin(const struct ca_naming *naming, const char *text, ca_node node)
+{
+	const char *thread = strstr(text, ", thread ");
+
+	if (!thread || !ca_node_is_root(naming->graph, node) ||
+	    ca_graph_root(naming->graph, node)->kind != CA_ROOT_THREAD)
+		return (struct name){text, ""};
+	return (struct name){ca_arena_printf(naming->arena, "%.*s", (int)(thread - text), text), thread};
+}
+
 const char *ca_way_name(const struct ca_naming *naming, ca_node node)
 {
 	ca_node steps[MOST_STEPS + 1];
-	struct name name = {"nothing", ""};
+	const char *first;
+	struct name name;
 	bool cut, in_namespace = false;
 	size_t count;
 
 	if (naming->ways->parent[node] == UINT32_MAX)
-		return name.text;
-	count = steps_of(naming, node, steps, &name.text, &cut);
+		return "nothing";
+	count = steps_of(naming, node, steps, &first, &cut);
+	name = begin(naming, first, steps[count - 1]);
 	for (size_t i = count - 1; i-- > 0;) {
+		if (i > 0 && is_map_node(naming, steps[i]))
+			continue;
+
 		const char *label = ca_way_label(naming, steps[i]);
 		bool opens = ca_way_is_namespace(naming, steps[i]);
 

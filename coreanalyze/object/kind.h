@@ -147,6 +147,8 @@ bool ca_unpickler_fits(const struct ca_layout *layout, uint64_t basicsize);
 CA_KIND_FUNCTIONS(ndarray);
 CA_KIND_TRAVERSE(dtype);
 bool ca_ndarray_fits(const struct ca_layout *layout, uint64_t basicsize);
+/* hamt.c */
+CA_KIND_TRAVERSE(hamt);
 /* functools.c, sqlite.c */
 CA_KIND_TRAVERSE(lru);
 CA_KIND_TRAVERSE(capsule);

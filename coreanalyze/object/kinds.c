@@ -55,6 +55,8 @@ static const struct ca_kind kinds[] = {
 	{"_ctypes._CData", NULL, 0, ca_plain_shape, ca_cdata_traverse, 0, NULL, false},
 	{"numpy.ndarray", NULL, 0, ca_ndarray_shape, ca_ndarray_traverse, 0, ca_ndarray_fits, true},
 	{"numpy.dtype", NULL, 0, ca_plain_shape, ca_dtype_traverse, 0, NULL, false},
+	{"hamt_bitmap_node", NULL, 0, ca_plain_shape, ca_hamt_traverse, 0, NULL, true},
+	{"hamt_collision_node", NULL, 0, ca_plain_shape, ca_hamt_traverse, 0, NULL, true},
 	{"generator", NULL, 0, ca_gen_shape, ca_gen_traverse, 0, NULL, true},
 	{"coroutine", NULL, 0, ca_gen_shape, ca_gen_traverse, 0, NULL, true},
 	{"async_generator", NULL, 0, ca_gen_shape, ca_gen_traverse, 0, NULL, true},

@@ -243,6 +243,15 @@ static const char *function_value(struct ca_reader *reader, const struct ca_obje
 	return ca_arena_printf(arena, "<function %s>", name ? name : "?");
 }
 
+/* Its name is the first field, in every release. */
+static const char *contextvar_value(struct ca_reader *reader, const struct ca_object *object,
+				    struct ca_arena *arena)
+{
+	const char *name = str_field(reader, object, (int32_t)reader->layout->object.size, arena);
+
+	return ca_arena_printf(arena, "<ContextVar name='%s'>", name ? name : "?");
+}
+
 static const char *module_value(struct ca_reader *reader, const struct ca_object *object,
 				struct ca_arena *arena)
 {
@@ -350,6 +359,8 @@ const char *ca_object_value(struct ca_reader *reader, const struct ca_object *ob
 		{"builtins.function", function_value},
 		{"builtins.module", module_value},
 		{"builtins.code", code_value},
+		{"builtins.ContextVar", contextvar_value},
+		{"_contextvars.ContextVar", contextvar_value},
 	};
 	const char *name = ca_type_name(reader, object->type, arena);
 

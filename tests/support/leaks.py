@@ -290,7 +290,7 @@ LOOP.run_until_complete(start())
 
 # ---- threads and contexts
 
-InContext = planted("InContext", "thread", "__main__")
+InContext = planted("InContext", "thread.context[<ContextVar name='request'>]")
 REQUEST = contextvars.ContextVar("request")
 REQUEST.set(made(InContext))
 
