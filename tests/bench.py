@@ -134,6 +134,9 @@ def elapsed(command: list[str]) -> float:
     return time.perf_counter() - begin
 
 
+# What a graph may take at its peak, both directions included.
+OBJECT_BYTES, EDGE_BYTES = 32, 9
+
 # What each answer may cost, as a multiple of reading the core.
 ANSWERS = {
     "types": (["types"], 4),
@@ -177,7 +180,9 @@ def measure(python, args: argparse.Namespace, directory: str) -> None:
     medians = take_turns(commands, args.runs)
     cat = medians.pop("cat")
     size = os.path.getsize(core)
-    objects = tool.ask("types", core)["totals"]["objects"]
+    verified = tool.ask("verify", core)
+    objects = verified["objects"]
+    allowed = OBJECT_BYTES * objects + EDGE_BYTES * verified["edges"]
     print(f"{python.name}: {objects:,} objects, core of {size / 2**20:,.0f} MiB")
     print(f"  cat       {cat:.3f} s")
     for name, median in medians.items():
@@ -185,6 +190,9 @@ def measure(python, args: argparse.Namespace, directory: str) -> None:
         print(f"  {name:9} {median:.3f} s, {median / cat:.1f} times cat (at most {ANSWERS[name][1]}),"
               f" {median / objects * 1e9:.0f} ns and {peak / objects:.1f} bytes of its own an object,"
               f" {peak / size:.2f} a byte of core", flush=True)
+        if name == "verify":
+            print(f"            {peak / allowed:.2f} of {OBJECT_BYTES} bytes an object and {EDGE_BYTES}"
+                  f" a reference ({verified['edges']:,} of these)")
     os.unlink(core)
 
 

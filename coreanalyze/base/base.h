@@ -106,6 +106,8 @@ char *ca_arena_strdup(struct ca_arena *arena, const char *text);
 char *ca_arena_strndup(struct ca_arena *arena, const char *text, size_t length);
 char *ca_arena_printf(struct ca_arena *arena, const char *format, ...) CA_PRINTF(2, 3);
 void ca_arena_fini(struct ca_arena *arena);
+/* The same for who goes on using it: keeps some of the memory. */
+void ca_arena_empty(struct ca_arena *arena);
 
 /* ---- map (map.c): 64-bit key -> 64-bit value, open addressing ---------- */
 

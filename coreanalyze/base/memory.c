@@ -165,6 +165,20 @@ void ca_arena_fini(struct ca_arena *arena)
 	arena->chunks = NULL;
 }
 
+void ca_arena_empty(struct ca_arena *arena)
+{
+	struct ca_arena_chunk *head = arena->chunks;
+
+	if (!head || head->size != CHUNK_BYTES) {
+		ca_arena_fini(arena);
+		return;
+	}
+	ca_arena_fini(&(struct ca_arena){head->next});
+	memset(head->bytes, 0, head->used);
+	head->used = 0;
+	head->next = NULL;
+}
+
 char *ca_format_args(const char *format, va_list args)
 {
 	char *text;

@@ -126,7 +126,8 @@ struct ca_error *ca_bad_sort(const struct ca_request *request, const char *keys)
 
 /* references.c: "referents" and "referrers" of an object */
 void ca_put_references(struct ca_writer *w, const struct ca_request *request,
-		       const struct ca_graph *graph, struct ca_reader *reader, ca_node node);
+		       const struct ca_graph *graph, struct ca_reader *reader, ca_node node,
+		       struct ca_arena *scratch);
 /* ---- conditions on objects (where.c) ------------------------------------- */
 
 enum ca_field {

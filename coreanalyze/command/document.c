@@ -208,6 +208,7 @@ static void put_warnings(struct ca_writer *w, const struct ca_session *session)
 static void tell_cost(const struct ca_session *session)
 {
 	const struct ca_objects *objects = session ? session->objects : NULL;
+	const struct ca_graph *graph = session ? session->graph : NULL;
 	struct rusage usage;
 
 	if (!session || !session->ctx.verbose || getrusage(RUSAGE_SELF, &usage))
@@ -216,6 +217,11 @@ static void tell_cost(const struct ca_session *session)
 		fprintf(stderr, "coreanalyze: %u objects of %u molds, at %zu bytes each, %zu arenas, %u threads\n",
 			objects->count, objects->mold_count,
 			sizeof(*objects->mold), objects->heap->arena_count, session->ctx.threads);
+	if (graph)
+		fprintf(stderr, "coreanalyze: graph of %u nodes, at %zu bytes each, and %llu edges, at %zu bytes each\n",
+			graph->node_count, sizeof(*graph->first) + sizeof(*graph->reverse_first),
+			(unsigned long long)graph->edge_count,
+			sizeof(*graph->to) + sizeof(*graph->flags) + sizeof(*graph->from));
 	fprintf(stderr, "coreanalyze: %ld.%02ld s of processor time, %ld KiB resident with the mapped core\n",
 		(long)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec),
 		(long)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 10000 % 100, usage.ru_maxrss);

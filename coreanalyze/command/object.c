@@ -39,6 +39,7 @@ struct show {
 	const struct ca_request *request;
 	const struct ca_session *session;
 	struct ca_reader *reader;
+	struct ca_arena scratch; /* for one object */
 };
 
 /* Values go under --redact, but names of types, modules, functions and files are kept. */
@@ -61,7 +62,6 @@ static void put_object(struct show *show, ca_addr address)
 {
 	const struct ca_objects *objects = show->session->objects;
 	ca_node node = ca_objects_find(objects, address);
-	struct ca_arena scratch = {0};
 	struct ca_object object;
 
 	if (!node || !ca_object_read(show->reader, address, &object)) {
@@ -71,7 +71,7 @@ static void put_object(struct show *show, ca_addr address)
 
 	const char *type = objects->types[ca_node_type(objects, node)].name;
 	const char *value = !show->request->redact || value_is_name(&object, type)
-				    ? ca_object_value(show->reader, &object, &scratch)
+				    ? ca_object_value(show->reader, &object, &show->scratch)
 				    : NULL;
 	uint64_t refcount = ca_object_refcount(&objects->rt->layout, object.at);
 	bool immortal = ca_object_is_immortal(&objects->rt->layout, object.at);
@@ -98,9 +98,10 @@ static void put_object(struct show *show, ca_addr address)
 		immortal ? "immortal" : "reference count ", immortal ? "" : count,
 		tracked ? ", tracked by the collector" : ", not tracked by the collector");
 	if (!is_brief(show->request))
-		ca_put_references(show->w, show->request, show->session->graph, show->reader, node);
+		ca_put_references(show->w, show->request, show->session->graph, show->reader, node,
+				  &show->scratch);
 	ca_object_end(show->w);
-	ca_arena_fini(&scratch);
+	ca_arena_empty(&show->scratch);
 }
 
 /* Addresses from stdin, one a line. */
@@ -163,6 +164,7 @@ static struct ca_error *show_objects(struct ca_request *request, struct ca_sessi
 	}
 	ca_list_end(show.w);
 	free(show.reader);
+	ca_arena_fini(&show.scratch);
 	return ca_end_document(show.w, session, NULL);
 }
 

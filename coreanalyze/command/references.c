@@ -15,7 +15,7 @@ struct listing {
 	ca_node target;        /* of referrers: whose they are */
 	ca_node source;
 	bool told;             /* a root's edges have labels of their own */
-	struct ca_arena scratch;
+	struct ca_arena *scratch;
 };
 
 static const struct ca_column referent_columns[] = {
@@ -52,7 +52,7 @@ static void put_referent(void *arg, uint64_t index, const char *label)
 	ca_cell_bool(list->w, list->edges.flags[index] & CA_EDGE_GC);
 	ca_cell_bool(list->w, list->edges.flags[index] & CA_EDGE_GUESS);
 	ca_row_end(list->w);
-	ca_arena_fini(&list->scratch);
+	ca_arena_empty(list->scratch);
 }
 
 static void put_referents(struct listing *list, const struct ca_request *request,
@@ -63,7 +63,7 @@ static void put_referents(struct listing *list, const struct ca_request *request
 	if (request->form == CA_FORM_JSON)
 		list->shown = list->edges.count;
 	ca_table_begin(list->w, "referents", referent_columns, CA_COUNT(referent_columns));
-	ca_edge_each(list->graph, reader, node, 0, request->redact, &list->scratch, put_referent, list);
+	ca_edge_each(list->graph, reader, node, 0, request->redact, list->scratch, put_referent, list);
 	ca_table_end(list->w, list->edges.count - list->shown);
 }
 
@@ -90,7 +90,7 @@ static void put_way(void *arg, uint64_t index, const char *label)
 	if (list->shown)
 		put_root(list, ca_graph_root(list->graph, list->source), label);
 	list->told = true;
-	ca_arena_fini(&list->scratch);
+	ca_arena_empty(list->scratch);
 }
 
 static void put_referrer(void *arg, uint64_t index, const char *label)
@@ -106,7 +106,7 @@ static void put_referrer(void *arg, uint64_t index, const char *label)
 	ca_cell_text(list->w, label);
 	ca_cell_text(list->w, NULL);
 	ca_row_end(list->w);
-	ca_arena_fini(&list->scratch);
+	ca_arena_empty(list->scratch);
 }
 
 /* Roots come first: they tell most. A source that refers to it more than once is one run. */
@@ -123,7 +123,7 @@ static void put_sources(struct listing *list, const struct ca_request *request,
 		list->told = i > objects && in.nodes[i] == in.nodes[i - 1];
 		if (!list->told)
 			ca_edge_each(graph, reader, list->source, list->target, request->redact,
-				     &list->scratch, put_way, list);
+				     list->scratch, put_way, list);
 		if (!list->told)
 			put_root(list, ca_graph_root(graph, list->source), "");
 	}
@@ -131,7 +131,7 @@ static void put_sources(struct listing *list, const struct ca_request *request,
 		if (i && in.nodes[i] == in.nodes[i - 1])
 			continue;
 		list->source = in.nodes[i];
-		ca_edge_each(graph, reader, list->source, list->target, request->redact, &list->scratch,
+		ca_edge_each(graph, reader, list->source, list->target, request->redact, list->scratch,
 			     put_referrer, list);
 	}
 }
@@ -152,11 +152,11 @@ static void put_referrers(struct listing *list, const struct ca_request *request
 }
 
 void ca_put_references(struct ca_writer *w, const struct ca_request *request,
-		       const struct ca_graph *graph, struct ca_reader *reader, ca_node node)
+		       const struct ca_graph *graph, struct ca_reader *reader, ca_node node,
+		       struct ca_arena *scratch)
 {
-	struct listing list = {.w = w, .graph = graph};
+	struct listing list = {.w = w, .graph = graph, .scratch = scratch};
 
 	put_referents(&list, request, reader, node);
 	put_referrers(&list, request, reader, node);
-	ca_arena_fini(&list.scratch);
 }

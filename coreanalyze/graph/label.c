@@ -15,11 +15,19 @@ struct place {
 };
 #define TYPE_CALL UINT32_MAX /* the reference to the type, after all calls */
 
-/* Places in large objects: who asks for one edge often asks for another. */
-enum { LARGE = 256 };
+/*
+ * What is known of a large object: who asks for one edge often asks for another. To
+ * whom asks for many they are sorted.
+ */
+enum { LARGE = 256, OFTEN = 16 };
+struct known {
+	struct place *places; /* of each edge */
+	uint64_t *by_target;  /* edges, sorted by what they lead to; NULL: not asked often */
+	unsigned asked;
+};
 struct ca_label_cache {
-	struct ca_map places; /* node -> index in items */
-	struct place **items;
+	struct ca_map sources; /* node -> index in items */
+	struct known *items;
 	size_t count, capacity;
 };
 
@@ -33,10 +41,12 @@ struct teller {
 	struct ca_arena *arena;
 	bool redact;
 	struct ca_edges edges;
-	uint64_t index;  /* of the next edge; of the next to be told */
+	uint64_t index;  /* of the next edge */
 	uint64_t wanted; /* index of the only one to be told, or UINT64_MAX */
 	ca_node only;    /* the target of those to be told, or 0 */
-	struct place *places; /* of each edge, where only some are told */
+	struct place *places;   /* of each edge, where only some are told */
+	const uint64_t *chosen; /* these: [chosen_count], ascending */
+	uint64_t chosen_count, told;
 	uint32_t call;
 	void (*call_back)(void *arg, uint64_t index, const char *label);
 	void *arg;
@@ -322,50 +332,116 @@ static struct place *find_places(struct teller *t, ca_node from)
 	return t->places;
 }
 
-/* Goes on to the next edge that is to be told. */
-static void find_wanted(struct teller *t)
-{
-	if (t->wanted != UINT64_MAX)
-		t->index = t->index <= t->wanted ? t->wanted : t->edges.count;
-	while (t->only && t->index < t->edges.count && t->edges.nodes[t->index] != t->only)
-		t->index++;
-	if (t->index > t->edges.count)
-		t->index = t->edges.count;
-}
-
 static void tell_placed(struct ca_visitor *v, const struct ca_refs *refs)
 {
 	struct teller *t = (struct teller *)v;
 
-	for (find_wanted(t); t->index < t->edges.count && t->places[t->index].call == t->call;
-	     find_wanted(t)) {
-		uint64_t index = t->index++;
+	for (; t->told < t->chosen_count; t->told++) {
+		uint64_t index = t->chosen[t->told];
 
+		if (t->places[index].call != t->call)
+			break;
 		t->call_back(t->arg, index, label_of(t, refs, t->places[index].i));
 	}
 	t->call++;
 }
 
-static void tell_some(struct teller *t, ca_node from)
+static void tell_chosen(struct teller *t, ca_node from)
 {
 	traverse(t, from, tell_placed);
-	for (find_wanted(t); t->object && t->index < t->edges.count; find_wanted(t))
-		t->call_back(t->arg, t->index++, ".__class__");
+	for (; t->object && t->told < t->chosen_count; t->told++)
+		t->call_back(t->arg, t->chosen[t->told], ".__class__");
 }
 
-static void cache_places(struct teller *t, ca_node from)
+static int by_target(const void *a, const void *b, void *edges)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+	const ca_node *to = ((const struct ca_edges *)edges)->nodes;
+
+	return to[x] != to[y] ? (to[x] < to[y] ? -1 : 1) : x < y ? -1 : 1;
+}
+
+static uint64_t *sort_by_target(struct ca_edges edges)
+{
+	uint64_t *order = ca_alloc(edges.count * sizeof(*order));
+
+	for (uint64_t i = 0; i < edges.count; i++)
+		order[i] = i;
+	qsort_r(order, edges.count, sizeof(*order), by_target, &edges);
+	return order;
+}
+
+/* The first edge, in that order, that leads to the node or beyond. */
+static uint64_t first_to(const struct teller *t, const uint64_t *order, uint64_t node)
+{
+	uint64_t low = 0, high = t->edges.count;
+
+	while (low < high) {
+		uint64_t middle = low + (high - low) / 2;
+
+		if (t->edges.nodes[order[middle]] < node)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+static void tell_sorted(struct teller *t, ca_node from, const uint64_t *order)
+{
+	uint64_t first = first_to(t, order, t->only);
+
+	t->chosen = order + first;
+	t->chosen_count = first_to(t, order, t->only + 1ull) - first;
+	tell_chosen(t, from);
+}
+
+static void tell_some(struct teller *t, ca_node from)
+{
+	uint64_t *chosen = NULL;
+	size_t capacity = 0;
+
+	for (uint64_t i = 0; t->only && i < t->edges.count; i++) {
+		if (t->edges.nodes[i] != t->only)
+			continue;
+		chosen = ca_grow(chosen, &capacity, t->chosen_count + 1, sizeof(*chosen));
+		chosen[t->chosen_count++] = i;
+	}
+	t->chosen = chosen;
+	if (!t->only) {
+		t->chosen = &t->wanted;
+		t->chosen_count = t->wanted < t->edges.count;
+	}
+	tell_chosen(t, from);
+	free(chosen);
+}
+
+static struct known *know(struct teller *t, ca_node from)
 {
 	struct ca_label_cache *cache = t->graph->labels;
 	bool fresh;
-	uint64_t *index = ca_map_add(&cache->places, from, &fresh);
+	uint64_t *index = ca_map_add(&cache->sources, from, &fresh);
 
 	if (fresh) {
 		*index = cache->count;
 		cache->items = ca_grow(cache->items, &cache->capacity, cache->count + 1,
 				       sizeof(*cache->items));
-		cache->items[cache->count++] = find_places(t, from);
+		cache->items[cache->count++] = (struct known){.places = find_places(t, from)};
 	}
-	t->places = cache->items[*index];
+	return &cache->items[*index];
+}
+
+static void tell_some_of_many(struct teller *t, ca_node from)
+{
+	struct known *known = know(t, from);
+
+	t->places = known->places;
+	if (++known->asked == OFTEN)
+		known->by_target = sort_by_target(t->edges);
+	if (t->only && known->by_target)
+		tell_sorted(t, from, known->by_target);
+	else
+		tell_some(t, from);
 }
 
 static void tell(struct teller *t, ca_node from)
@@ -384,8 +460,7 @@ static void tell(struct teller *t, ca_node from)
 	if (all) {
 		tell_all(t, from);
 	} else if (t->edges.count > LARGE) {
-		cache_places(t, from);
-		tell_some(t, from);
+		tell_some_of_many(t, from);
 	} else {
 		find_places(t, from);
 		tell_some(t, from);
@@ -402,10 +477,12 @@ void ca_label_cache_free(struct ca_label_cache *cache)
 {
 	if (!cache)
 		return;
-	for (size_t i = 0; i < cache->count; i++)
-		free(cache->items[i]);
+	for (size_t i = 0; i < cache->count; i++) {
+		free(cache->items[i].places);
+		free(cache->items[i].by_target);
+	}
 	free(cache->items);
-	ca_map_fini(&cache->places);
+	ca_map_fini(&cache->sources);
 	free(cache);
 }
 

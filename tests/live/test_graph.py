@@ -3,6 +3,7 @@
 
 import json
 import os
+import re
 import tempfile
 from collections import Counter
 
@@ -37,14 +38,17 @@ kept = [slotted, closure, closure.__closure__, closure.__closure__[0], node, nod
         node.items, node.table, partial, {frozenset([1, 2]), "member"}, Node, outer]
 
 secret = {"pass" + "phrase-1": "s3" + "cret", "attribute_like": 1}
+many = [object() for i in range(500)]
+many += many[:40] + [many]
 
 def waiting(out, marker):
     kept_by_frame = ["only here"]
     mine = {"address": hex(id(kept_by_frame)), "node": hex(id(node)),
             "secret": hex(id(secret["passphrase-1"])), "dict": hex(id(secret)),
-            "child": hex(id(node.child)), "items": hex(id(node.items)),
+            "child": hex(id(node.child)),
             "captured": hex(id(closure.__closure__[0].cell_contents)),
-            "cell": hex(id(closure.__closure__[0])), "x": hex(id(node.table["key"]))}
+            "cell": hex(id(closure.__closure__[0])), "x": hex(id(node.table["key"])),
+            "many": hex(id(many)), "all": [hex(id(o)) for o in many]}
     gc.collect()
     gc.disable()
     referents = {hex(id(o)): [hex(id(r)) for r in gc.get_referents(o)] for o in kept}
@@ -142,6 +146,14 @@ def check_ways(core: str, mine: dict) -> None:
         assert ways(one, "referrers") & {"." + name, f"['{name}']"}, one["referrers"]
 
 
+def check_ways_of_a_large_object(core: str, mine: dict) -> None:
+    expected = {address: ["[%d]" % i for i, a in enumerate(mine["all"]) if a == address]
+                for address in mine["all"][:60] + mine["all"][-1:]}
+    for one in tool.ask("object", core, *expected)["objects"]:
+        found = [r["via"] for r in one["referrers"] if r["address"] == mine["many"]]
+        assert found == expected[one["address"]], (one, found)
+
+
 def check_redaction(core: str, mine: dict) -> None:
     for one in tool.ask("object", core, mine["dict"], mine["secret"], "--redact")["objects"]:
         said = json.dumps(one)
@@ -171,15 +183,25 @@ def check_counts(core: str) -> None:
         assert tool.ask("verify", core, "--threads", threads) == document
 
 
+def check_cost(core: str) -> None:
+    """-v: what a node and an edge take."""
+    said = tool.run("verify", core, "-v").stderr
+    nodes, edges = re.search(r"graph of (\d+) nodes, at 16 bytes each, and (\d+) edges, at 9", said).groups()
+    document = tool.ask("verify", core)
+    assert int(nodes) > document["objects"] and int(edges) > document["edges"], said
+
+
 @each_python()
 def test_references(python):
     with tempfile.TemporaryDirectory() as directory:
         core, truth = dumped(python, directory, SUBJECT)
         check_referents(core, truth)
         check_ways(core, truth["mine"])
+        check_ways_of_a_large_object(core, truth["mine"])
         check_redaction(core, truth["mine"])
         check_limits(core, truth)
         check_counts(core)
+        check_cost(core)
 
 
 @each_python()

@@ -103,6 +103,27 @@ static void test_arena__gives_aligned_zeros(void)
 	CU_ASSERT_PTR_NULL(arena.chunks);
 }
 
+static void test_arena__gives_zeros_again_when_emptied(void)
+{
+	static const size_t sizes[] = { 1, 100, 70000, 10, 30000, 30000, 30000 };
+	struct ca_arena arena = { 0 };
+
+	for (int round = 0; round < 3; round++) {
+		for (size_t s = 0; s < CA_COUNT(sizes); s++) {
+			uint8_t *bytes = ca_arena_alloc(&arena, sizes[s]);
+
+			for (size_t i = 0; i < sizes[s]; i++)
+				CU_ASSERT_EQUAL_FATAL(bytes[i], 0);
+			memset(bytes, 0xff, sizes[s]);
+		}
+		ca_arena_empty(&arena);
+	}
+	ca_arena_fini(&arena);
+	CU_ASSERT_PTR_NULL(arena.chunks);
+	ca_arena_empty(&arena);
+	CU_ASSERT_PTR_NULL(arena.chunks);
+}
+
 static void test_arena__keeps_texts(void)
 {
 	struct ca_arena arena = { 0 };
@@ -356,6 +377,7 @@ CU_TestInfo ca_tests_base[] = {
 	{ "memory ends the program when there is none",
 	  test_memory__ends_the_program_when_there_is_none },
 	{ "arena gives aligned zeros", test_arena__gives_aligned_zeros },
+	{ "arena gives zeros again when emptied", test_arena__gives_zeros_again_when_emptied },
 	{ "arena keeps texts", test_arena__keeps_texts },
 	{ "map finds nothing when empty", test_map__finds_nothing_when_empty },
 	{ "map takes key zero", test_map__takes_key_zero },
