@@ -96,7 +96,6 @@ static void add_interpreter(struct ca_builder *builder, const struct ca_interp *
 		{layout->interp.before_forkers, "before_forkers"},
 		{layout->interp.after_forkers_parent, "after_forkers_parent"},
 		{layout->interp.after_forkers_child, "after_forkers_child"},
-		{layout->interp.pyexitmodule, "pyexitmodule"},
 		{layout->interp.warnings_filters, "warnings.filters"},
 		{layout->interp.warnings_once_registry, "warnings.once_registry"},
 		{layout->interp.warnings_default_action, "warnings.default_action"},

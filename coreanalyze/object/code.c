@@ -248,6 +248,7 @@ void ca_gen_traverse(struct ca_reader *reader, const struct ca_object *object, s
 {
 	const struct ca_layout *layout = reader->layout;
 	int32_t last = layout->gen.gi_origin_or_finalizer;
+	bool is_coroutine = ca_type_is(object->type, "coroutine");
 	bool cleared = ca_has(layout->gen.gi_frame_state) &&
 		       (int8_t)ca_byte(object, layout->gen.gi_frame_state) >= layout->c.gen_cleared;
 	ca_addr frame = object->address + (uint64_t)layout->gen.gi_iframe;
@@ -257,10 +258,11 @@ void ca_gen_traverse(struct ca_reader *reader, const struct ca_object *object, s
 	ca_visit_own(object, layout->gen.gi_name, 1, CA_HELD_GC, "__name__", v);
 	ca_visit_own(object, layout->gen.gi_qualname, 1, CA_HELD_GC, "__qualname__", v);
 	visit_exc_state(layout, object, v);
-	/* a coroutine's origin is passed by, an async generator's finalizer is not */
-	ca_visit_own(object, last, 1,
-		     ca_type_is(object->type, "async_generator") ? CA_HELD_GC : CA_HELD_HIDDEN,
-		     "cr_origin", v);
+	/* A coroutine's origin is passed by, an async generator's finalizer is not; others leave it unset. */
+	if (is_coroutine)
+		ca_visit_own(object, last, 1, CA_HELD_HIDDEN, "cr_origin", v);
+	else if (ca_type_is(object->type, "async_generator"))
+		ca_visit_own(object, last, 1, CA_HELD_GC, NULL, v);
 	if (!ca_has(layout->gen.gi_iframe))
 		return;
 	if (!cleared)

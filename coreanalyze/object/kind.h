@@ -53,9 +53,10 @@ bool ca_is_stdlib_type(const char *tp_name);
 CA_KIND_FUNCTIONS(plain);
 CA_KIND_FUNCTIONS(datetime);
 bool ca_encoding_map_shape(struct ca_reader *, const struct ca_object *, struct ca_shape *);
-CA_KIND_TRAVERSE(module);
 /* Bytes of an object's inline values, 0 where its type has none (plain.c). */
 uint64_t ca_inline_bytes(const struct ca_reader *reader, const struct ca_object *object);
+/* module.c */
+CA_KIND_TRAVERSE(module);
 /* scalar.c */
 CA_KIND_FUNCTIONS(long);
 CA_KIND_FUNCTIONS(str);
@@ -100,7 +101,7 @@ enum ca_gap {
 	CA_GAP_IO = 1,           /* buffers of BytesIO and StringIO, both halves of BufferedRWPair */
 	CA_GAP_PICKLE_MEMO = 2,  /* the memo of Pickler and Unpickler */
 	CA_GAP_BEFORE_39 = 4,    /* _json.Scanner's memo, the type of a struct sequence */
-	CA_GAP_METHODCALLER = 8, /* the name of operator.methodcaller */
+	CA_GAP_BEFORE_310 = 8,   /* the name of operator.methodcaller, the type of _curses_panel */
 	CA_GAP_TYPEVAR = 16,     /* the names of type variables */
 };
 /* frame.c */
@@ -174,8 +175,8 @@ static inline void ca_visit_own(const struct ca_object *object, int32_t offset, 
 {
 	if (offset >= 0 && (uint64_t)offset + count * 8 <= object->readable)
 		v->refs(v, &(struct ca_refs){.data = object->at + offset, .count = count,
-					     .stride = 8, .held = held, .via = CA_VIA_ATTR,
-					     .name = name});
+					     .stride = 8, .held = held, .name = name,
+					     .via = name ? CA_VIA_ATTR : CA_VIA_UNKNOWN});
 }
 /* A pointer array in the target: its readable part is visited. */
 void ca_visit_array(struct ca_reader *reader, struct ca_visitor *v, ca_addr array, uint64_t count,

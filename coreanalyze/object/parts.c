@@ -15,12 +15,13 @@
 #define AT(structure, field) offsetof(struct ca_layout, structure.field)
 /* The n-th word behind the head, where that was never another. */
 #define WORD(n) (sizeof(struct ca_layout) + (n))
+#define LAST (SIZE_MAX - 1)
 #define ALL SIZE_MAX
 
 /* What a field is, where that is not what it seems, and how Python calls it. */
 static const struct row {
 	const char *type; /* tp_name */
-	size_t field;     /* of struct ca_layout: where its offset is; or WORD(), or ALL */
+	size_t field;     /* of struct ca_layout: where its offset is; or WORD(), LAST, or ALL */
 	enum ca_held held;
 	const char *name; /* of the attribute, or NULL */
 	unsigned gap;     /* 0, or what the release must have: enum ca_gap */
@@ -61,10 +62,17 @@ static const struct row {
 	{"_io.BufferedRWPair", WORD(0), CA_HELD_HIDDEN, NULL, CA_GAP_IO},
 	{"_io.BufferedRWPair", WORD(1), CA_HELD_HIDDEN, NULL, CA_GAP_IO},
 	{"_json.Scanner", WORD(6), CA_HELD_HIDDEN, NULL, CA_GAP_BEFORE_39},
-	{"operator.methodcaller", WORD(0), CA_HELD_HIDDEN, NULL, CA_GAP_METHODCALLER},
+	{"operator.methodcaller", WORD(0), CA_HELD_HIDDEN, NULL, CA_GAP_BEFORE_310},
 	{"_pickle.Unpickler", AT(unpickler, buffer_obj), CA_HELD_HIDDEN, NULL, 0},
 	{"_thread._local", AT(local, key), CA_HELD_HIDDEN, NULL, 0},
 	{"_thread._local", AT(local, wr_callback), CA_HELD_HIDDEN, NULL, 0},
+	{"_thread._localdummy", WORD(0), CA_HELD_WEAK, NULL, 0},
+	{"symtable entry", LAST, CA_HELD_WEAK, NULL, 0},
+	{"_ctypes.CArgObject", WORD(2), CA_HELD_WEAK, NULL, 0},
+	{"_ctypes.CArgObject", WORD(3), CA_HELD_WEAK, NULL, 0},
+	{"_ctypes.CArgObject", LAST, CA_HELD_WEAK, NULL, 0},
+	{"fieldnameiterator", WORD(1), CA_HELD_WEAK, NULL, 0},
+	{"formatteriterator", WORD(1), CA_HELD_WEAK, NULL, 0},
 	{"_sre.SRE_Scanner", WORD(5), CA_HELD_HIDDEN, "string", 0},
 	{"_ssl._SSLSocket", ALL, CA_HELD_HIDDEN, NULL, 0},
 	{"pyexpat.xmlparser", ALL, CA_HELD_HIDDEN, NULL, 0},
@@ -118,7 +126,8 @@ static const struct {
 } aliases[] = {
 	{"weakref.ReferenceType", "weakref"},   {"weakref.ProxyType", "weakref"},
 	{"weakref.CallableProxyType", "weakref"}, {"weakproxy", "weakref"},
-	{"weakcallableproxy", "weakref"},
+	{"weakcallableproxy", "weakref"},	{"sqlite3Node", "sqlite3.Node"},
+	{"CArgObject", "_ctypes.CArgObject"},
 	{"builtin_method", "builtin_function_or_method"},
 	{"wrapper_descriptor", "descriptor"},   {"getset_descriptor", "descriptor"},
 	{"member_descriptor", "descriptor"},    {"method_descriptor", "descriptor"},
@@ -169,10 +178,13 @@ static const char *alias_of(const char *name)
 	return name;
 }
 
-static int32_t offset_of(const struct ca_layout *layout, const struct row *row)
+static int32_t offset_of(const struct ca_layout *layout, const struct ca_part_base *base,
+			 const struct row *row)
 {
 	int32_t offset;
 
+	if (row->field == LAST)
+		return (int32_t)base->to - 8;
 	if (row->field >= sizeof(*layout))
 		return layout->object.size + (int32_t)(row->field - sizeof(*layout)) * 8;
 	memcpy(&offset, (const char *)layout + row->field, sizeof(offset));
@@ -185,7 +197,7 @@ static void apply_row(struct ca_part_maker *maker, const struct ca_part_base *ba
 	enum ca_via via = row->name ? CA_VIA_ATTR : CA_VIA_UNKNOWN;
 
 	if (row->field != ALL) {
-		int32_t offset = offset_of(maker->layout, row);
+		int32_t offset = offset_of(maker->layout, base, row);
 
 		if (ca_has(offset))
 			set_word(maker, offset, row->held, via, row->name);
@@ -208,33 +220,42 @@ static void apply_rows(struct ca_part_maker *maker, const struct ca_part_base *b
 	}
 }
 
-/* Types of numbers and buffers: what looks like an object in there is none. */
-static bool is_state(const char *name)
+/* Numbers and buffers of C's come first in some: so many bytes, where what looks like an object is none. */
+static uint32_t state_bytes(const char *name)
 {
-	static const char *const states[] = {
-		"decimal.Decimal", "_md5.md5", "_sha1.sha1", "_sha256.sha224", "_sha256.sha256",
-		"_sha2.SHA224Type", "_sha2.SHA256Type", "_sha2.SHA384Type", "_sha2.SHA512Type",
-		"_sha512.sha384", "_sha512.sha512", "_sha3.sha3_224", "_blake2.blake2b",
-		"_blake2.blake2s", "_random.Random",
+	enum { Z_STREAM_BYTES = 112 };
+	static const struct {
+		const char *prefix; /* of tp_name */
+		uint32_t bytes;
+	} states[] = {
+		{"decimal.Decimal", UINT32_MAX}, {"_random.Random", UINT32_MAX},
+		{"_hashlib.HASH", UINT32_MAX},   {"_hashlib.HMAC", UINT32_MAX},
+		{"_md5.", UINT32_MAX},		 {"_sha1.", UINT32_MAX},
+		{"_sha2.", UINT32_MAX},		 {"_sha256.", UINT32_MAX},
+		{"_sha512.", UINT32_MAX},	 {"_sha3.", UINT32_MAX},
+		{"_blake2.", UINT32_MAX},	 {"zlib.Compress", Z_STREAM_BYTES},
+		{"zlib.Decompress", Z_STREAM_BYTES},
 	};
 
 	for (size_t i = 0; name && i < CA_COUNT(states); i++)
-		if (strcmp(states[i], name) == 0)
-			return true;
-	return false;
+		if (strncmp(states[i].prefix, name, strlen(states[i].prefix)) == 0)
+			return states[i].bytes;
+	return 0;
 }
 
 void ca_parts_add(struct ca_part_maker *maker, const struct ca_part_base *base)
 {
 	bool known = base->python || !base->name || ca_is_stdlib_type(base->name);
-
 	enum ca_held held = !known ? CA_HELD_GUESS : base->gc ? CA_HELD_GC : CA_HELD_HIDDEN;
+	uint32_t state = base->python ? 0 : state_bytes(base->name);
+	struct ca_part_base rest = *base;
 	uint32_t slot = 0;
 
 	maker->base++;
-	if (base->items || is_state(base->name))
+	if (base->items || base->to < base->from || base->to - base->from < state)
 		return;
-	for (uint32_t at = (base->from + 7) & ~7u; at + 8 <= base->to; at += 8, slot++) {
+	rest.from += state;
+	for (uint32_t at = (rest.from + 7) & ~7u; at + 8 <= rest.to; at += 8, slot++) {
 		set_word(maker, at, held, CA_VIA_UNKNOWN, NULL);
 		if (slot < base->slot_count && at / 8 < maker->words) {
 			maker->word[at / 8].part.via = CA_VIA_NAMED;
@@ -242,7 +263,7 @@ void ca_parts_add(struct ca_part_maker *maker, const struct ca_part_base *base)
 		}
 	}
 	if (base->name && !base->python)
-		apply_rows(maker, base);
+		apply_rows(maker, &rest);
 }
 
 static bool continues(const struct ca_part *part, const struct ca_part *word)

@@ -74,7 +74,9 @@ void ca_datetime_traverse(struct ca_reader *reader, const struct ca_object *obje
 	struct ca_shape shape;
 
 	if (ca_datetime_shape(reader, object, &shape))
-		ca_visit_words(object, v, reader->layout->object.size, shape.extent, CA_HELD_HIDDEN);
+		ca_visit_words(object, v, (uint64_t)reader->layout->object.size,
+			       shape.extent < object->type->kind_end ? shape.extent : object->type->kind_end,
+			       CA_HELD_HIDDEN);
 }
 
 /*
@@ -91,29 +93,6 @@ bool ca_encoding_map_shape(struct ca_reader *reader, const struct ca_object *obj
 	shape->shallow = object->type->basicsize;
 	shape->extent = shape->shallow + 16 * count2 + 128 * count3 - 1;
 	return true;
-}
-
-/* A module has a structure of C besides its dict, as large as its definition says. */
-void ca_module_traverse(struct ca_reader *reader, const struct ca_object *object,
-			struct ca_visitor *v)
-{
-	enum { MAX_STATE = 1 << 24 };
-	const struct ca_layout *layout = reader->layout;
-	ca_addr state = ca_word(object, layout->module.md_state);
-	uint64_t bytes = ca_word(object, layout->module.md_state_size);
-
-	ca_plain_traverse(reader, object, v);
-	if (!state)
-		return;
-	if (!ca_has(layout->module.md_state_size)) {
-		ca_addr definition = ca_word(object, layout->module.md_def);
-
-		ca_image_u64(reader->image, definition + (uint64_t)layout->moduledef.m_size, &bytes);
-	}
-	if (bytes > MAX_STATE)
-		return;
-	v->buffer(v, state, bytes, CA_BUFFER_OWNED);
-	ca_visit_guesses(reader, v, state, bytes);
 }
 
 void ca_leaf_traverse(struct ca_reader *reader, const struct ca_object *object,
