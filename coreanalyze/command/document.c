@@ -204,6 +204,19 @@ static void put_warnings(struct ca_writer *w, const struct ca_session *session)
 	}
 }
 
+static void tell_graph(const struct ca_graph *graph)
+{
+	const struct ca_reverse *reverse = graph->reverse;
+	size_t node = sizeof(*graph->first), edge = sizeof(*graph->to) + sizeof(*graph->flags);
+
+	if (reverse->first) {
+		node += sizeof(*reverse->first);
+		edge += sizeof(*reverse->from);
+	}
+	fprintf(stderr, "coreanalyze: graph of %u nodes, at %zu bytes each, and %llu edges, at %zu bytes each\n",
+		graph->node_count, node, (unsigned long long)graph->edge_count, edge);
+}
+
 /* -v: what the answer cost. Bitmaps have four bits for each 16 bytes of arenas. */
 static void tell_cost(const struct ca_session *session)
 {
@@ -218,10 +231,7 @@ static void tell_cost(const struct ca_session *session)
 			objects->count, objects->mold_count,
 			sizeof(*objects->mold), objects->heap->arena_count, session->ctx.threads);
 	if (graph)
-		fprintf(stderr, "coreanalyze: graph of %u nodes, at %zu bytes each, and %llu edges, at %zu bytes each\n",
-			graph->node_count, sizeof(*graph->first) + sizeof(*graph->reverse_first),
-			(unsigned long long)graph->edge_count,
-			sizeof(*graph->to) + sizeof(*graph->flags) + sizeof(*graph->from));
+		tell_graph(graph);
 	fprintf(stderr, "coreanalyze: %ld.%02ld s of processor time, %ld KiB resident with the mapped core\n",
 		(long)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec),
 		(long)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 10000 % 100, usage.ru_maxrss);
