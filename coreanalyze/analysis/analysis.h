@@ -103,6 +103,9 @@ struct ca_ways {
 };
 /* avoid: bit by node, or NULL. */
 void ca_ways_build(const struct ca_graph *graph, const uint64_t *avoid, struct ca_ways *ways);
+/* Until there is one to each of the `count` nodes whose bits are set: to others there may be none yet. */
+void ca_ways_build_to(const struct ca_graph *graph, const uint64_t *wanted, size_t count,
+		      struct ca_ways *ways);
 void ca_ways_fini(struct ca_ways *ways);
 /* In a chain (A.next -> A.next -> A) the link before this one, which another one is before; else 0. */
 ca_node ca_ways_link(const struct ca_graph *graph, const struct ca_ways *ways, ca_node node);
@@ -345,6 +348,23 @@ struct ca_weak {
 void ca_weak_build(const struct ca_objects *objects, const struct ca_weakref *refs, size_t count,
 		   const struct ca_garbage *garbage, struct ca_weak *weak);
 void ca_weak_fini(struct ca_weak *weak);
+
+/* ---- registered.c: what weakref.finalize() is to call -------------------------- */
+
+struct ca_registration {
+	ca_node info;             /* the registry's object for it, which holds function and arguments */
+	ca_node function, object; /* 0: not read; object: what it waits for */
+	uint64_t bytes, objects;  /* what the registration retains */
+	bool keeps_object;        /* its object among them: it never goes by itself */
+};
+/* All, by info; to be freed. refs: ca_objects_weakrefs()'s. */
+struct ca_registration *ca_registrations_find(const struct ca_graph *graph, struct ca_reader *reader,
+					      const struct ca_weakref *refs, size_t ref_count,
+					      size_t *count);
+/* Fills in what they retain. */
+void ca_registrations_weigh(const struct ca_graph *graph, const struct ca_retained *retained,
+			    struct ca_registration *items, size_t count);
+
 /* ---- growth.c: what grew between two cores, by owner --------------------------- */
 
 struct ca_growth_row {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* One way around a cycle, breadth first. */
+#include <limits.h>
 #include <stdlib.h>
 
 #include "cycles.h"
@@ -32,21 +33,40 @@ static uint32_t member_of(const struct search *s, ca_node node)
 	return low;
 }
 
-/* How well an object stands for its cycle: an instance of a class, of any type but CPython's, any. */
+static bool is_one_of(const char *name, const char *const *names, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (strcmp(name, names[i]) == 0)
+			return true;
+	return false;
+}
+
+/*
+ * How well an object stands for its cycle, 0 best: an instance of a class, of any type but
+ * CPython's, a class, what is none of these, code, what cycles merely go through.
+ */
 static unsigned rank(const struct ca_graph *graph, ca_node node)
 {
+	static const char *const code[] = {"builtins.function", "builtins.method"};
+	static const char *const plumbing[] = {"builtins.cell", "builtins.dict", "builtins.frame",
+					       "builtins.list", "builtins.set", "builtins.traceback",
+					       "builtins.tuple"};
 	const struct ca_type_row *row = &graph->objects->types[ca_node_type(graph->objects, node)];
 
 	if (strncmp(row->name, "builtins.", 9) != 0)
 		return row->type->flags & CA_TPFLAGS_HEAPTYPE ? 0 : 1;
-	return row->type->is_meta ? 2 : 3;
+	if (row->type->is_meta)
+		return 2;
+	if (is_one_of(row->name, plumbing, CA_COUNT(plumbing)))
+		return 5;
+	return is_one_of(row->name, code, CA_COUNT(code)) ? 4 : 3;
 }
 
 /* Of the best rank, one of the rarest type: the parent rather than a child; the lowest address. */
 static uint32_t choose_start(const struct search *s)
 {
 	struct ca_map by_type = {0};
-	unsigned best_rank = 4;
+	unsigned best_rank = UINT_MAX;
 	uint64_t best_count = 0;
 	uint32_t best = 0;
 	bool fresh;

@@ -21,6 +21,8 @@ struct search {
 	const struct ca_graph *graph;
 	struct ca_ways *ways;
 	const uint64_t *avoid; /* bit by node, or NULL: not to go through */
+	const uint64_t *wanted;
+	size_t missing;        /* of them; when it is 0 the search is over */
 	uint32_t cheap, dear;  /* of ways->order: whose edges of either sort are followed */
 };
 
@@ -42,6 +44,8 @@ static void reach(struct search *s, ca_node parent, uint32_t edge, ca_node node)
 		return;
 	ways->parent[node] = parent;
 	ways->edge[node] = edge;
+	if (s->wanted && bit(s->wanted, node))
+		s->missing--;
 	if (!s->avoid || !bit(s->avoid, node))
 		ways->order[ways->reached++] = node;
 }
@@ -74,11 +78,11 @@ static void drain(struct search *s)
 	const struct ca_ways *ways = s->ways;
 
 	do {
-		while (s->cheap < ways->reached)
+		while (s->missing && s->cheap < ways->reached)
 			follow(s, ways->order[s->cheap++], false);
-		if (s->dear < ways->reached)
+		if (s->missing && s->dear < ways->reached)
 			follow(s, ways->order[s->dear++], true);
-	} while (s->cheap < ways->reached || s->dear < ways->reached);
+	} while (s->missing && (s->cheap < ways->reached || s->dear < ways->reached));
 }
 
 static void begin_at(struct search *s, uint32_t kinds)
@@ -147,9 +151,10 @@ static void search(struct search *s)
 	drain(s);
 }
 
-void ca_ways_build(const struct ca_graph *graph, const uint64_t *avoid, struct ca_ways *ways)
+static void build(struct search *s)
 {
-	struct search s = {.graph = graph, .ways = ways, .avoid = avoid};
+	const struct ca_graph *graph = s->graph;
+	struct ca_ways *ways = s->ways;
 
 	*ways = (struct ca_ways){0};
 	ways->parent = ca_alloc(graph->node_count * sizeof(*ways->parent));
@@ -157,7 +162,18 @@ void ca_ways_build(const struct ca_graph *graph, const uint64_t *avoid, struct c
 	ways->order = ca_alloc(graph->node_count * sizeof(*ways->order));
 	ways->spaces = ca_alloc((graph->node_count / 64 + 1) * sizeof(*ways->spaces));
 	memset(ways->parent, 0xff, graph->node_count * sizeof(*ways->parent));
-	search(&s);
+	search(s);
+}
+
+void ca_ways_build(const struct ca_graph *graph, const uint64_t *avoid, struct ca_ways *ways)
+{
+	build(&(struct search){.graph = graph, .ways = ways, .avoid = avoid, .missing = SIZE_MAX});
+}
+
+void ca_ways_build_to(const struct ca_graph *graph, const uint64_t *wanted, size_t count,
+		      struct ca_ways *ways)
+{
+	build(&(struct search){.graph = graph, .ways = ways, .wanted = wanted, .missing = count});
 }
 
 static bool same_type(const struct ca_graph *graph, ca_node a, ca_node b)

@@ -128,6 +128,12 @@ struct ca_error *ca_bad_sort(const struct ca_request *request, const char *keys)
 void ca_put_references(struct ca_writer *w, const struct ca_request *request,
 		       const struct ca_graph *graph, struct ca_reader *reader, ca_node node,
 		       struct ca_arena *scratch);
+/*
+ * typecounts.c: a table of a list of objects by type, with bytes and owned bytes together;
+ * at most `most` rows (0: all). In text an empty one is left out.
+ */
+void ca_put_type_counts(struct ca_writer *w, const char *key, const char *title,
+			const struct ca_objects *objects, const ca_node *nodes, size_t count, size_t most);
 /* ---- conditions on objects (where.c) ------------------------------------- */
 
 enum ca_field {

@@ -30,12 +30,6 @@ static const struct ca_column generation_columns[] = {
 	{"uncollectable", "UNCOLLECTABLE", CA_CELL_COUNT},
 };
 
-static const struct ca_column garbage_columns[] = {
-	{"type", "IN gc.garbage", CA_CELL_TEXT},
-	{"count", "COUNT", CA_CELL_COUNT},
-	{"bytes", "BYTES", CA_CELL_SIZE},
-};
-
 static void put_generations(const struct show *show)
 {
 	struct ca_writer *w = show->w;
@@ -74,62 +68,16 @@ static void put_frozen(const struct show *show)
 
 /* ---- gc.garbage ----------------------------------------------------------- */
 
-struct counted {
-	const char *name;
-	uint64_t count, bytes;
-};
-
-static int by_count(const void *a, const void *b)
-{
-	const struct counted *x = a, *y = b;
-
-	if (x->count != y->count)
-		return x->count < y->count ? 1 : -1;
-	return strcmp(x->name, y->name);
-}
-
-static size_t count_types(const struct ca_objects *objects, const ca_node *nodes, size_t count,
-			  struct counted *by_type)
-{
-	size_t kept = 0;
-
-	for (uint32_t t = 0; t < objects->type_count; t++)
-		by_type[t] = (struct counted){.name = objects->types[t].name};
-	for (size_t i = 0; i < count; i++) {
-		struct counted *row = &by_type[ca_node_type(objects, nodes[i])];
-
-		row->count++;
-		row->bytes += ca_node_bytes(objects, nodes[i]) + ca_node_owned(objects, nodes[i]);
-	}
-	for (uint32_t t = 0; t < objects->type_count; t++)
-		if (by_type[t].count)
-			by_type[kept++] = by_type[t];
-	qsort(by_type, kept, sizeof(*by_type), by_count);
-	return kept;
-}
-
 static void put_garbage(struct show *show)
 {
 	struct ca_objects *objects = show->session->objects;
-	struct counted *rows = ca_alloc((objects->type_count + 1) * sizeof(*rows));
 	size_t count;
 	ca_node *nodes = ca_objects_referents(objects, show->gc.garbage, MAX_GARBAGE, &count);
-	size_t kept = count_types(objects, nodes, count, rows);
-	size_t shown = ca_shown(show->request, kept, show->request->form == CA_FORM_TEXT ? 10 : 0);
 
 	show->garbage = count;
-	if (count || ca_writer_form(show->w) == CA_FORM_JSON) {
-		ca_table_begin(show->w, "garbage", garbage_columns, CA_COUNT(garbage_columns));
-		for (size_t i = 0; i < shown; i++) {
-			ca_cell_text(show->w, rows[i].name);
-			ca_cell_uint(show->w, rows[i].count);
-			ca_cell_uint(show->w, rows[i].bytes);
-			ca_row_end(show->w);
-		}
-		ca_table_end(show->w, kept - shown);
-	}
+	ca_put_type_counts(show->w, "garbage", "IN gc.garbage", objects, nodes, count,
+			   ca_shown(show->request, SIZE_MAX, show->request->form == CA_FORM_TEXT ? 10 : 0));
 	free(nodes);
-	free(rows);
 }
 
 /* ---- gc.callbacks, gc.get_debug() -------------------------------------------- */
@@ -235,11 +183,11 @@ static void put_advice(const struct show *show)
 
 	ca_format_size(bytes, sizeof(bytes), frozen->bytes + frozen->owned);
 	ca_list_begin(show->w, "advice");
-	if (!show->gc.enabled)
+	if (!show->gc.enabled && show->waiting)
 		advise(show, "disabled",
 		       "the collector is disabled: %s objects of the process are garbage that only gc.collect() frees",
 		       ca_grouped(show->waiting).text);
-	else if (show->gc.generations[0].threshold == 0)
+	else if (show->gc.enabled && show->gc.generations[0].threshold == 0 && show->waiting)
 		advise(show, "threshold-zero",
 		       "the first threshold is 0, so no collection starts by itself: %s objects of the process are garbage",
 		       ca_grouped(show->waiting).text);

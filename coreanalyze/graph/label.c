@@ -232,10 +232,14 @@ static const char *label_of(struct teller *t, const struct ca_refs *refs, uint64
 	const uint8_t *at = refs->data + i * refs->stride;
 	struct ca_shape shape;
 
-	if (t->object && ca_object_shape(t->reader, t->object, &shape) && at >= t->object->at &&
-	    at < t->object->at + shape.extent)
-		return ca_arena_printf(t->arena, "(+%llu)", (unsigned long long)(at - t->object->at));
-	return "(memory of its own)";
+	if (!t->object || !ca_object_shape(t->reader, t->object, &shape) || at < t->object->at ||
+	    at >= t->object->at + shape.extent)
+		return "(memory of its own)";
+
+	const char *member = ca_member_name(t->reader, t->object->type, (uint64_t)(at - t->object->at), t->arena);
+
+	return member ? ca_arena_printf(t->arena, ".%s", member)
+		      : ca_arena_printf(t->arena, "(+%llu)", (unsigned long long)(at - t->object->at));
 }
 
 /* A root's edges are strong. */

@@ -363,6 +363,12 @@ bool ca_object_links_hold(struct ca_reader *reader, const struct ca_object *obje
  */
 const char *ca_object_name(struct ca_reader *reader, const struct ca_object *object,
 			   struct ca_arena *arena);
+/*
+ * What Python calls the word at an offset of a type's instances, where the type or a base
+ * declares it as a member ("tb_frame" of a traceback); else NULL. In the arena.
+ */
+const char *ca_member_name(struct ca_reader *reader, const struct ca_type *type, uint64_t offset,
+			   struct ca_arena *arena);
 /* len() of a dict, list, tuple, set or deque; false for other objects. */
 bool ca_object_length(struct ca_reader *reader, const struct ca_object *object, uint64_t *length);
 

@@ -6,12 +6,15 @@
 Its forked child writes what its own collector says of the same heap: the
 figures of the gc module, the objects of each generation, and then what a full
 collection under DEBUG_SAVEALL finds. As truth.py, whose fork it uses, it calls
-straight into gc and keeps to what 3.8 has.
+straight into gc and keeps to what 3.8 has. At its next step the process says
+whether ways of which OUTPUT.ways tells lead back to where they begin.
 """
 
+import ctypes
 import gc
 import json
 import os
+import re
 import sys
 import traceback
 
@@ -34,10 +37,15 @@ def profile(function):
 
 def wait_for_dump(path):
     """As truth.wait_for_dump(), with this file's recorder."""
+    prepare()
+    return _fork_and_record(path) == truth.GO_ON
+
+
+def prepare():
+    """What makes garbage of its own."""
     if truth._fork is None:
         truth._allow_tracing()
         truth._fork = truth._callable(truth.MACHINE_CODE)
-    return _fork_and_record(path) == truth.GO_ON
 
 
 def _fork_and_record(path):
@@ -59,6 +67,8 @@ def _record(path, enabled, _none, count, *generations):
         made = {id(count), *map(id, generations)}
         document["generations"] = [
             [hex(id(o)) for o in g if id(o) not in made] for g in reversed(generations)]
+        document["bytes"] = [
+            sum(sys.getsizeof(o) for o in g if id(o) not in made) for g in reversed(generations)]
         document["found"] = _collect(path + ".log", generations)
         truth._write(path, document)
         status = 0
@@ -74,6 +84,7 @@ def _collect(path, generations):
     global returning
     returning = False       # what returns would not be left
     types = {id(o): truth.type_name(type(o)) for g in generations for o in g}
+    pending = {id(o) for g in generations for o in g if _finalizer_waits(o)}
     for each in generations:
         each.clear()        # they refer to everything
     kept = len(gc.garbage)
@@ -91,7 +102,37 @@ def _collect(path, generations):
     for line in lines:      # gc: collectable <list 0x7f1200000000>
         address = int(line[-1].rstrip(">"), 16)
         found[line[1]].append([hex(address), types.get(address)])
-    return {**found, "number": number, "saved": len(gc.garbage) - kept}
+    at = [int(row[0], 16) for rows in found.values() for row in rows]
+    return {**found, "number": number, "saved": len(gc.garbage) - kept,
+            "pending": len(pending.intersection(at)), "called_back": len(called_back)}
+
+
+TP_TRAVERSE, TP_DEL, TP_FINALIZE = 184, 376, 392        # in a type of 3.8 to 3.15
+
+
+def _finalizer_waits(one):
+    """A finalizer of Python's or C's will run before it goes: it has not yet."""
+    word = ctypes.c_void_p.from_address
+    return bool((word(id(type(one)) + TP_FINALIZE).value or word(id(type(one)) + TP_DEL).value)
+                and not (word(id(one) - 8).value or 0) & 1)
+
+
+# ---- ways around cycles
+
+def follow_ways(path):
+    """For each [address, "Node.peer.peer"] whether Python comes back by it."""
+    with open(path) as f:
+        ways = json.load(f)
+    answers = []
+    for address, way in ways:
+        one = ctypes.cast(address, ctypes.py_object).value
+        try:
+            answers.append(eval("one" + re.sub(r"^[^.[(]*", "", way), {"one": one}) is one)
+        except Exception as e:
+            answers.append(repr(e))
+    with open(path + ".tmp", "w") as f:
+        json.dump(answers, f)
+    os.rename(path + ".tmp", path + ".answers")
 
 
 # ---- what is built
@@ -292,6 +333,18 @@ def bound_method():
 Node.hello = lambda self: self
 
 
+def odd_keys():
+    one = Node()
+    one.table = {"it's \"x\"\n": {7: {b"bytes": {None: {2.5: {"plain": one}}}}}}
+    return one
+
+
+def through_a_set():
+    one = Node()
+    one.friends = {one}
+    return one
+
+
 def exception():
     try:
         raise ValueError("kept")
@@ -315,11 +368,31 @@ def instance_of_lost_class():
 
 
 def lost_module():
-    """As after an import that failed: nothing has the module but its functions."""
+    """Nothing has the module but its functions."""
     import types
     module = types.ModuleType("lost")
     exec("class C:\n    def f(self): return g\ndef g(): return C", module.__dict__)
     return module
+
+
+def failed_import():
+    """What is left of a module whose code raised: its globals, by way of its functions."""
+    global half_made
+    with open("broken.py", "w") as f:
+        f.write("import __main__\nclass C:\n    def f(self): return g\ndef g(): return C\n"
+                "__main__.half_made = g\nraise ImportError")
+    sys.path.insert(0, "")
+    try:
+        import broken
+    except ImportError:
+        pass
+    del sys.path[0]
+    os.unlink("broken.py")
+    kept, half_made = half_made, None
+    return kept
+
+
+half_made = None
 
 
 def containers():
@@ -360,15 +433,18 @@ def weak_registry():
     one.me = one
     registry[id(one)] = one
     references.append(weakref.ref(one))
+    references.append(weakref.ref(one, called_back.append))
     return one
 
 
 registry = None
 references = []
+called_back = []
 
 KINDS = [self_reference, peers, family, slotted, with_del, with_inherited_del, once_returned,
          will_return, generator, fresh_generator, coroutine, asynchronous_generator, closure,
-         bound_method, exception, class_object, instance_of_lost_class, lost_module, containers,
+         bound_method, odd_keys, through_a_set, exception, class_object, instance_of_lost_class, lost_module,
+         failed_import, containers,
          partials, iterators, properties, weak_registry]
 ALIVE, DEAD = 2, 3
 
@@ -410,9 +486,6 @@ def ring():
     last.append(first)
 
 
-TP_DEL = 376        # in a type of 3.8 to 3.15
-
-
 class Legacy:
     pass
 
@@ -420,7 +493,6 @@ class Legacy:
 @profile
 def legacy():
     """What only a C extension can do: a type with tp_del."""
-    import ctypes
     function = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(lambda address: None)
     keep.append(function)
     ctypes.c_void_p.from_address(id(Legacy) + TP_DEL).value = ctypes.cast(
@@ -435,14 +507,97 @@ def legacy():
 
 
 @profile
-def one_kind():
-    """Of the kind in $KIND."""
+def extension():
+    """Types of C with finalizers, and subclasses of these."""
+    import legacy as c
+
+    class OldHeir(c.Old):
+        pass
+
+    class FinalHeir(c.Final):
+        pass
+
+    for make in (c.Old, c.Final, OldHeir, FinalHeir):
+        for i in range(DEAD):
+            one = make()
+            one.link = [one, [i]]
+    one.link = [one]
+    keep.append(one)
+
+
+@profile
+def leaked():
+    """Objects that C code has forgotten to give back: in no cycle, so no garbage."""
+    for i in range(LEAKED):
+        one = Node()
+        one.rest = [i, [i]]
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(one))
+
+
+LEAKED = 7
+
+
+class Watched:
+    def close(self):
+        pass
+
+
+def at_the_end(*args):
+    pass
+
+
+@profile
+def registered():
+    """What weakref.finalize() is asked: to no harm; so that the object never goes; in vain."""
     import weakref
-    global registry
-    registry = weakref.WeakValueDictionary()
-    let_some_return()
-    for i in range(DEAD):
-        globals()[os.environ["KIND"]]()
+    for i in range(4):
+        one = Watched()
+        keep.append(one)
+        weakref.finalize(one, at_the_end, bytearray(50000))
+    for i in range(3):
+        one = Watched()
+        one.load = bytearray(30000)
+        weakref.finalize(one, one.close)
+    for i in range(2):
+        one = Watched()
+        weakref.finalize(one, at_the_end, one)
+    weakref.finalize(Watched(), at_the_end)     # that one is over
+
+
+@profile
+def big():
+    one = [None] * 100000
+    one.append(one)
+    keep.append(one)
+
+
+@profile
+def quiet():
+    """Nothing to advise about."""
+    gc.set_threshold(100000, 10, 10)
+    gc.collect()
+    gc.enable()
+
+
+@profile
+def threshold_zero():
+    quiet()
+    gc.set_threshold(0)
+
+
+@profile
+def another():
+    """A second interpreter, with a collector of its own from 3.9 on."""
+    try:
+        import _interpreters as module
+    except ImportError:
+        import _xxsubinterpreters as module
+    which = module.create()
+    keep.append(which)      # up to 3.12 it goes with the last who knows its number
+    module.run_string(which, "import gc\ngc.disable()\ngc.set_threshold(321, 5, 4)\n"
+                             "gc.set_debug(gc.DEBUG_SAVEALL)\n"
+                             "for i in range(4):\n    one = []\n    one.append(one)\n"
+                             "del one\ngc.collect()\n")
 
 
 @profile
@@ -453,6 +608,9 @@ def peers_again():
 
 @profile
 def frozen():
+    keep.extend([i] for i in range(20000))
+    prepare()
+    gc.collect()
     gc.freeze()
     keep.extend(Node() for i in range(10))
 
@@ -463,12 +621,8 @@ class Stops:
     """Its tp_traverse is ours: at the given call it forks, and the parent waits."""
 
 
-TP_TRAVERSE = 184   # in a type of 3.8 to 3.15
-
-
 def stop_collection(path, call):
     """Starts a collection, which the parent never leaves; the child says what it found."""
-    import ctypes
     truth._allow_tracing()
     # dec dword [rip + counter]; jz go; xor eax, eax; ret; go: ...
     head = bytes([0xff, 0x0d]), bytes([0x74, 0x03, 0x31, 0xc0, 0xc3])
@@ -495,6 +649,8 @@ def main():
         PROFILES[name]()
     step = 1
     while wait_for_dump("%s.%d" % (sys.argv[1], step)):
+        if os.path.exists(sys.argv[1] + ".ways"):
+            follow_ways(sys.argv[1] + ".ways")
         step += 1
 
 
