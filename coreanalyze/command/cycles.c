@@ -9,7 +9,8 @@ enum { TEXT_ROWS = 20, JSON_ROWS = 100, ROW_TYPES = 100 };
 enum { KEY_FINALIZERS = 400, KEY_UNREACHABLE, KEY_ALL_EDGES, KEY_TYPE, KEY_MIN_BYTES };
 
 static const struct argp_option options[] = {
-	{"finalizers", KEY_FINALIZERS, NULL, 0, "only cycles in which something has __del__, and who", 1},
+	{"finalizers", KEY_FINALIZERS, NULL, 0,
+	 "only cycles in which something has __del__, and who; what weakref.finalize() is to call", 1},
 	{"unreachable", KEY_UNREACHABLE, NULL, 0, "only garbage that waits for the collector", 1},
 	{"type", KEY_TYPE, "NAME", 0, "only cycles with a member of this type", 1},
 	{"min-bytes", KEY_MIN_BYTES, "SIZE", 0, "only cycles of at least SIZE (16K, 1.5M)", 1},
@@ -43,7 +44,6 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	return ARGP_ERR_UNKNOWN;
 }
 
-
 /* ---- cycles and their shapes --------------------------------------------------------- */
 
 static void put_types(const struct ca_cycles_view *view, const struct ca_cycle *cycle)
@@ -52,7 +52,7 @@ static void put_types(const struct ca_cycles_view *view, const struct ca_cycle *
 			   view->found.cycles.members + cycle->first, cycle->objects, ROW_TYPES);
 }
 
-/* ---- who keeps it alive: the way by which the cycle is entered ---- */
+/* ---- who keeps it alive: the way by which a cycle is entered --------------------------- */
 
 /* Ways to the cycles that are shown, as far as they are held by anything. */
 static void find_ways(struct ca_cycles_view *view, size_t shown)
