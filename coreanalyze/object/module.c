@@ -137,7 +137,10 @@ static void visit_zones(struct state *state)
 	}
 }
 
-/* Modules/atexitmodule.c, up to 3.9: {callbacks, how many, room}, each {func, args, kwargs}. */
+/*
+ * Modules/atexitmodule.c, up to 3.9: {callbacks, how many, room}, each {func, args, kwargs}. The
+ * interpreter is said to have them, as in later releases (graph/roots.c).
+ */
 static void visit_atexit(struct state *state)
 {
 	enum { STATE_BYTES = 16, CALLBACK_WORDS = 3, MOST = 1 << 16 };
@@ -154,7 +157,7 @@ static void visit_atexit(struct state *state)
 			continue;
 		state->v->buffer(state->v, callback, CALLBACK_WORDS * 8, CA_BUFFER_OWNED);
 		for (unsigned k = 0; k < CALLBACK_WORDS; k++)
-			visit(state, word_at(state, callback + k * 8), CA_HELD_GC, "atexit_callbacks");
+			visit(state, word_at(state, callback + k * 8), CA_HELD_VISITED, "atexit_callbacks");
 	}
 }
 
