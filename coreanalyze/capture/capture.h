@@ -81,4 +81,30 @@ struct ca_error *ca_capture(const struct ca_view *view, const struct ca_capture_
  */
 struct ca_error *ca_capture_reap(const struct ca_view *view, unsigned *reaped, unsigned *left);
 
+/* A core that the kernel pipes to us (core(5), /proc/sys/kernel/core_pattern). */
+struct ca_kernel_options {
+	const char *folder;
+	const char *pid, *lwp, *name; /* %P, %I, %e: the last is whatever the process likes */
+	uint64_t most_bytes; /* of disk that all files of folder may take; 0: what the disk has */
+	bool compress;
+};
+struct ca_from_kernel {
+	char file[160];      /* its name in folder */
+	uint64_t bytes;      /* of the core, unpacked, with its holes */
+	uint64_t disk_bytes;
+	bool is_cut;         /* there was no more room, or the stream ended early */
+	bool is_raw;         /* it is no core of x86-64 as the kernel writes them: kept as it is */
+};
+/*
+ * Reads a core from a stream once, from its start to its end, and writes what an
+ * analysis needs of it. It runs as root on what anybody may make: it only copies
+ * bytes, by the core's program headers, and looks into none. The file's name has
+ * only letters, digits, '.', '_' and '-'; it is new, and readable by its owner alone.
+ * A core that has no room is cut short, which the analysis bears.
+ *
+ * Errors (CA_TARGET): folder is none; there is no room at all; nothing was read.
+ */
+struct ca_error *ca_capture_from_kernel(int stream, const struct ca_kernel_options *options,
+					struct ca_from_kernel *out);
+
 #endif

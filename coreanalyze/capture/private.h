@@ -7,6 +7,7 @@
  *   copy.c     copying while it stands still      fork.c     or a child of its own (inject.h)
  *   store.c    where pages go meanwhile           pieces.c   what of its memory the core has
  *   notes.c    what the core says beside          write.c    the core
+ *   sink.c     its bytes, maybe packed            kernel.c   one that the kernel pipes to us
  *   smaps.c    what is special about mappings     choice.c   which of them are wanted
  *   output.c   its file
  */
@@ -121,6 +122,22 @@ bool ca_store_fill(struct ca_store *store, int32_t pid, int mem, const struct ca
  */
 void ca_read_pages(struct ca_store *store, int32_t pid, int mem, uint8_t *to, struct ca_run run);
 void ca_store_close(struct ca_store *store);
+
+/* ---- sink.c ----------------------------------------------------------------- */
+
+struct ca_sink {
+	struct ca_spool file;
+	struct archive *packer; /* NULL: as it is */
+	uint64_t at;		/* how far the core has come, unpacked */
+	int error;		/* errno of what failed first, after which nothing is written; or 0 */
+};
+/* fd begins empty. compress: as zstd. */
+void ca_sink_open(struct ca_sink *sink, int fd, bool compress);
+void ca_sink_put(struct ca_sink *sink, const void *bytes, uint64_t size);
+/* Zeros up to a place: a hole, unless it is packed. */
+void ca_sink_skip(struct ca_sink *sink, uint64_t at);
+/* False: errno. */
+bool ca_sink_close(struct ca_sink *sink);
 
 /* ---- write.c ---------------------------------------------------------------- */
 

@@ -3,15 +3,18 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "../capture/capture.h"
 #include "command.h"
 
-enum { KEY_COMPRESS = 300, KEY_FULL, KEY_FORK, KEY_REAP };
+enum { KEY_COMPRESS = 300, KEY_FULL, KEY_FORK, KEY_REAP, KEY_KERNEL, KEY_MAX_DISK };
 
 struct own {
 	const char *file; /* NULL: core.PID */
 	bool compress, full, fork, reap;
+	const char *from_kernel[3]; /* %P, %I, %e as the kernel gives them; NULL: not by it */
+	uint64_t max_disk;
 };
 
 static const struct argp_option options[] = {
@@ -20,8 +23,33 @@ static const struct argp_option options[] = {
 	{"full", KEY_FULL, NULL, 0, "what gcore would write too: shared memory, whatever coredump_filter says", 1},
 	{"fork", KEY_FORK, NULL, 0, "let it go at once: copy a fork of it", 1},
 	{"reap", KEY_REAP, NULL, 0, "only clear what a killed --fork has left of itself", 1},
+	{"from-kernel", KEY_KERNEL, "%P %I %e", 0,
+	 "in core_pattern: the core comes on stdin, -o names a folder", 2},
+	{"max-disk", KEY_MAX_DISK, "SIZE", 0, "that all files of that folder may take together", 2},
 	{0},
 };
+
+/* All three are taken as they are: a process may call itself "--full". */
+static void take_from_kernel(struct own *own, char *pid, struct argp_state *state)
+{
+	if (state->argc - state->next < 2)
+		ca_bad_usage(state, "--from-kernel takes %%P %%I %%e");
+	own->from_kernel[0] = pid;
+	own->from_kernel[1] = state->argv[state->next++];
+	own->from_kernel[2] = state->argv[state->next++];
+}
+
+static void check_usage(const struct own *own, const struct argp_state *state)
+{
+	size_t args = ca_parsed_request(state)->arg_count;
+
+	if (!*own->from_kernel && !args)
+		ca_bad_usage(state, "capture takes PID");
+	if (!*own->from_kernel && own->max_disk)
+		ca_bad_usage(state, "--max-disk goes with --from-kernel");
+	if (*own->from_kernel && (args || own->fork || own->full || own->reap || !own->file))
+		ca_bad_usage(state, "--from-kernel takes %%P %%I %%e, -o, --compress and --max-disk");
+}
 
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
@@ -37,6 +65,14 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		own->fork = true;
 	else if (key == KEY_REAP)
 		own->reap = true;
+	else if (key == KEY_KERNEL)
+		take_from_kernel(own, arg, state);
+	else if (key == KEY_MAX_DISK && (!ca_parse_size(arg, &own->max_disk) || !own->max_disk))
+		ca_bad_usage(state, "--max-disk takes a size as 10G, not '%s'", arg);
+	else if (key == KEY_MAX_DISK)
+		return 0;
+	else if (key == ARGP_KEY_END)
+		check_usage(own, state);
 	else
 		return ARGP_ERR_UNKNOWN;
 	return 0;
@@ -81,6 +117,8 @@ void ca_put_taken(struct ca_writer *w, const struct ca_taken *taken)
 		strftime(when, sizeof(when), "%Y-%m-%d %H:%M:%S UTC", &tm);
 	ca_put_string(w, "method", taken->method);
 	ca_put_int(w, "taken_at", taken->at);
+	put_number(w, "host_pid", taken->pid, 0);
+	put_number(w, "host_lwp", taken->lwp, 0);
 	ca_put_uint(w, "attempts", taken->attempts);
 	ca_put_uint(w, "lost_pages", taken->lost_pages);
 	put_flag(w, "collecting", taken->collecting);
@@ -88,7 +126,9 @@ void ca_put_taken(struct ca_writer *w, const struct ca_taken *taken)
 	put_flag(w, "gil_held", taken->gil);
 	put_number(w, "gil_holder", taken->gil_lwp, 0);
 	put_flag(w, "gil_holder_in_call", taken->gil_in_call);
-	ca_line(w, "taken %s, method %s, attempt %u", when, taken->method, taken->attempts);
+	ca_line(w, "taken %s, method %s", when, taken->method);
+	if (taken->attempts > 1)
+		ca_line(w, "it was stopped %u times, to catch it at rest", taken->attempts);
 	say_state(w, taken);
 }
 
@@ -175,14 +215,54 @@ static bool parse_pid(const char *text, int32_t *pid)
 	return *digits >= '0' && *digits <= '9' && !*end && value > 0 && value <= INT32_MAX;
 }
 
+static struct ca_error *keep_kernels(struct ca_request *request)
+{
+	const struct own *own = request->own;
+	struct ca_session *session;
+	struct ca_from_kernel done;
+	struct ca_error *err = ca_capture_from_kernel(STDIN_FILENO,
+						      &(struct ca_kernel_options){
+							      .folder = own->file,
+							      .pid = own->from_kernel[0],
+							      .lwp = own->from_kernel[1],
+							      .name = own->from_kernel[2],
+							      .most_bytes = own->max_disk,
+							      .compress = own->compress,
+						      },
+						      &done);
+
+	if (err)
+		return err;
+	session = ca_session_make();
+
+	struct ca_writer *w = ca_open_writer(request);
+
+	ca_object_begin(w, NULL);
+	ca_put_string(w, "schema", "coreanalyze.capture/1");
+	ca_put_string(w, "file", done.file);
+	ca_put_uint(w, "bytes", done.bytes);
+	ca_put_uint(w, "disk_bytes", done.disk_bytes);
+	ca_put_string(w, "method", "kernel");
+	ca_put_bool(w, "cut", done.is_cut);
+	ca_put_bool(w, "raw", done.is_raw);
+	ca_line(w, "%s%s%s", done.file, done.is_cut ? ", cut short" : "",
+		done.is_raw ? ", no core of x86-64: kept as it came" : "");
+	err = ca_end_document(w, session, NULL);
+	ca_session_close(session);
+	return err;
+}
+
 static struct ca_error *run_capture(struct ca_request *request, enum ca_status *status)
 {
+	const struct own *own = request->own;
 	struct ca_session *session;
 	struct ca_view view = {0};
 	char target[32];
 	int32_t pid;
 
 	(void)status;
+	if (*own->from_kernel)
+		return keep_kernels(request);
 	if (!parse_pid(request->args[0], &pid))
 		return ca_error_make(CA_USAGE, "no such target", "a process is named as 1234 or pid:1234",
 				     "it is no process number");
@@ -206,7 +286,6 @@ static struct ca_error *run_capture(struct ca_request *request, enum ca_status *
 const struct ca_command ca_command_capture = {
 	.name = "capture",
 	.args = "PID",
-	.least_args = 1,
 	.most_args = 1,
 	.alone = true,
 	.summary = "a core of a process that lives on",

@@ -71,8 +71,9 @@ struct ca_lwp {
 
 /* How a living process was copied, or a core of ours taken: by that core's own note. */
 struct ca_taken {
-	char method[16];     /* "copy", "stream" or "fork" (capture.h); "": not told */
+	char method[16];     /* "copy", "stream", "fork", "kernel" (capture.h); "": not told */
 	int64_t at;          /* seconds since 1970 */
+	int32_t pid, lwp;    /* the process and who crashed, outside of its namespaces; 0: not told */
 	uint64_t pause_ns;   /* how long the process stood still for it */
 	unsigned attempts;   /* stops it took: the last one counts */
 	uint64_t lost_pages; /* that could not be read: they are zeros */

@@ -10,10 +10,12 @@ void ca_taken_format(const struct ca_taken *taken, char *buffer)
 	memset(buffer, 0, CA_TAKEN_BYTES);
 	snprintf(buffer, CA_TAKEN_BYTES,
 		 "method=%s\npause_ns=%llu\ntaken=%lld\nattempts=%u\nlost_pages=%llu\n"
-		 "collecting=%d\nbroken_lists=%d\ngil=%d\ngil_lwp=%d\ngil_in_call=%d\n",
+		 "collecting=%d\nbroken_lists=%d\ngil=%d\ngil_lwp=%d\ngil_in_call=%d\n"
+		 "pid=%d\nlwp=%d\n",
 		 taken->method, (unsigned long long)taken->pause_ns, (long long)taken->at,
 		 taken->attempts, (unsigned long long)taken->lost_pages, taken->collecting,
-		 taken->broken_lists, taken->gil, taken->gil_lwp, taken->gil_in_call);
+		 taken->broken_lists, taken->gil, taken->gil_lwp, taken->gil_in_call, taken->pid,
+		 taken->lwp);
 }
 
 /* What stands behind "KEY=" at the start of a line, or NULL. */
@@ -69,6 +71,8 @@ void ca_taken_read(struct ca_image *image, struct ca_bytes desc)
 	taken->gil = flag(text, "gil", 1);
 	taken->gil_lwp = (int32_t)number(text, "gil_lwp", 0);
 	taken->gil_in_call = flag(text, "gil_in_call", 1);
+	taken->pid = (int32_t)number(text, "pid", 0);
+	taken->lwp = (int32_t)number(text, "lwp", 0);
 	if (taken->lost_pages)
 		ca_warn(image->ctx, "unreadable-memory", 0, "objects there are not seen",
 			"%llu pages of the process could not be read when the core was taken",
