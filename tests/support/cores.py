@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import glob
 import json
 import os
@@ -126,7 +127,12 @@ class Target:
 
     def _kernel_core(self, path: str) -> str:
         """By the kernel, at an abort; this ends the target."""
-        pattern = read("/proc/sys/kernel/core_pattern").strip()
+        # A test may have set another one meanwhile.
+        with open("/proc/sys/kernel/core_pattern") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH)
+            return self._kernel_core_by(lock.read().strip(), path)
+
+    def _kernel_core_by(self, pattern: str, path: str) -> str:
         if pattern.startswith("|") or "/" in pattern:
             raise Unavailable(f"core_pattern is {pattern}")
         self.process.send_signal(signal.SIGABRT)
