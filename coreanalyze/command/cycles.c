@@ -67,7 +67,8 @@ static void find_ways(struct ca_cycles_view *view, size_t shown)
 		ca_set_bit(wanted, cycles->members[cycles->items[i].first]);
 		count++;
 	}
-	ca_ways_build_to(view->graph, wanted, count, &view->ways);
+	if (count)
+		ca_ways_build_to(view->graph, wanted, count, &view->ways);
 	free(wanted);
 }
 
@@ -78,7 +79,7 @@ static void put_owner(struct ca_cycles_view *view, const struct ca_cycle *cycle)
 				   &view->scratch};
 	ca_node node = view->found.cycles.members[cycle->first];
 
-	if (cycle->unreachable || view->ways.parent[node] == UINT32_MAX) {
+	if (cycle->unreachable || !view->ways.parent || view->ways.parent[node] == UINT32_MAX) {
 		ca_put_null(view->w, "owner");
 		return;
 	}

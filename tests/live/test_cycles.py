@@ -166,6 +166,10 @@ def check_options(made):
     assert sum(c["objects"] for c in everything["cycles"]) == everything["totals"]["objects"]
     assert made.ask("--limit", "3")["cycles"] == everything["cycles"][:3]
 
+    hidden = made.ask("--redact", "--limit", "0")
+    assert "it\\'s" in str(everything["shapes"]) and "it\\'s" not in str(hidden)
+    assert any("table[[str #9]][7]" in shape["path"] for shape in hidden["shapes"]), hidden["shapes"]
+
     document = made.ask("--min-bytes", "700K")
     (cycle,) = document["cycles"]
     assert cycle["path"] == "list[100000]" and cycle["bytes"] > 700 * 1024, cycle
