@@ -48,7 +48,7 @@ libraries := -lbfd -larchive -lsmartcols -ljansson -lunicorn -lseccomp -lpthread
 
 # ---- what there is: a layer is a folder
 
-layers := base image runtime capture heap object open graph analysis report
+layers := base image watch runtime capture heap object open graph analysis report
 library_sources := $(foreach layer,$(layers),$(sort $(wildcard coreanalyze/$(layer)/*.c))) \
 	$(wildcard coreanalyze/session.c coreanalyze/library.c)
 command_sources := $(sort $(wildcard coreanalyze/command/*.c))

@@ -17,6 +17,7 @@ below_graph='base image runtime heap object open'
 edges="
 base
 image     base
+watch     base image
 runtime   base image
 heap      base image runtime
 object    base image runtime
@@ -27,8 +28,8 @@ analysis  $below_graph graph
 report    base
 session   $below_graph graph analysis public
 library   $below_graph graph analysis public session
-command   $below_graph graph analysis public session library report capture
-main      $below_graph graph analysis public session library report command
+command   $below_graph graph analysis public session library report capture watch
+main      $below_graph graph analysis public session library report watch command
 public
 "
 # X/X.h is a folder's interface; these are more of them.

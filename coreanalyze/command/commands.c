@@ -16,6 +16,7 @@ extern const struct ca_command ca_command_serve;
 extern const struct ca_command ca_command_suspects;
 extern const struct ca_command ca_command_types;
 extern const struct ca_command ca_command_verify;
+extern const struct ca_command ca_command_watch;
 
 const struct ca_command *const ca_commands[] = {
 	&ca_command_report,
@@ -30,6 +31,7 @@ const struct ca_command *const ca_commands[] = {
 	&ca_command_cycles,
 	&ca_command_verify,
 	&ca_command_capture,
+	&ca_command_watch,
 	&ca_command_serve,
 };
 const size_t ca_command_count = CA_COUNT(ca_commands);

@@ -202,11 +202,12 @@ bool ca_module_section(const struct ca_module *module, const char *name, ca_addr
 
 struct ca_memory_group {
 	const char *folder;    /* of its files */
-	unsigned version;      /* 2 or 1 */
+	unsigned version;      /* 2 or 1; 0: the whole machine, and folder is the root */
 	uint64_t limit;        /* bytes; UINT64_MAX: none */
 	uint64_t high;         /* from here on it is slowed down; UINT64_MAX: nowhere */
 	uint64_t usage;        /* bytes, */
 	uint64_t cached;       /* and how many of them the kernel would give back first: of files, not in use */
+	uint64_t kills;        /* processes in it that it has killed for memory */
 };
 /*
  * The groups that a process is in, from the nearest up; pid 0: our own. Calls back
@@ -218,6 +219,8 @@ typedef bool ca_memory_group_take(void *arg, const struct ca_memory_group *group
 void ca_memory_groups(const char *root, int32_t pid, ca_memory_group_take *take, void *arg);
 /* Reads the figures of folder and version anew; false when it is there no more. */
 bool ca_memory_group_read(struct ca_memory_group *group);
+/* The folder of its group of version 2, whether memory is counted there or not; false: none is seen. */
+bool ca_memory_group_folder(const char *root, int32_t pid, char *folder, size_t bytes);
 /* What counts against its limit in the end: usage without what is cached. */
 uint64_t ca_memory_group_used(const struct ca_memory_group *group);
 /* Bytes of memory that we may still take, by MemAvailable and the groups we are in. */

@@ -17,11 +17,12 @@ enum { LINE_BYTES = 8192 };
 /* In the order of their versions, the newer one first. */
 static const struct hierarchy {
 	const char *fs, *controller; /* controller "": the one hierarchy of version 2 */
-	const char *limit, *high, *usage, *cached;
+	const char *limit, *high, *usage, *cached, *events;
 } hierarchies[] = {
-	{ "cgroup2", "", "memory.max", "memory.high", "memory.current", "inactive_file" },
+	{ "cgroup2", "", "memory.max", "memory.high", "memory.current", "inactive_file",
+	  "memory.events" },
 	{ "cgroup", "memory", "memory.limit_in_bytes", "", "memory.usage_in_bytes",
-	  "total_inactive_file" },
+	  "total_inactive_file", "memory.oom_control" },
 };
 
 /* "key value" or "key: value" in a file; a file of one number has key NULL. */
@@ -50,13 +51,31 @@ static bool read_value(const char *path, const char *key, uint64_t *value)
 	return found;
 }
 
+static bool read_machine(struct ca_memory_group *group)
+{
+	char path[2 * LINE_BYTES];
+	uint64_t total, available;
+
+	snprintf(path, sizeof(path), "%s/proc/meminfo", group->folder);
+	if (!read_value(path, "MemTotal", &total) || !read_value(path, "MemAvailable", &available))
+		return false;
+	group->limit = total * 1024;
+	group->high = UINT64_MAX;
+	group->usage = total > available ? (total - available) * 1024 : 0;
+	group->cached = group->kills = 0;
+	return true;
+}
+
 bool ca_memory_group_read(struct ca_memory_group *group)
 {
+	if (!group->version)
+		return read_machine(group);
+
 	const struct hierarchy *h = &hierarchies[group->version == 1];
 	char path[3 * LINE_BYTES];
 
 	group->limit = group->high = UINT64_MAX;
-	group->cached = 0;
+	group->cached = group->kills = 0;
 	snprintf(path, sizeof(path), "%s/%s", group->folder, h->limit);
 	read_value(path, NULL, &group->limit);
 	if (group->limit >= NO_LIMIT)
@@ -66,6 +85,8 @@ bool ca_memory_group_read(struct ca_memory_group *group)
 		read_value(path, NULL, &group->high);
 	snprintf(path, sizeof(path), "%s/memory.stat", group->folder);
 	read_value(path, h->cached, &group->cached);
+	snprintf(path, sizeof(path), "%s/%s", group->folder, h->events);
+	read_value(path, "oom_kill", &group->kills);
 	snprintf(path, sizeof(path), "%s/%s", group->folder, h->usage);
 	return read_value(path, NULL, &group->usage);
 }
@@ -203,33 +224,45 @@ static bool find_folder(const struct hierarchy *h, const struct view *view, cons
 	return found;
 }
 
-static bool each_group_of(const struct hierarchy *h, const struct view *its, const struct view *our,
-			  ca_memory_group_take *take, void *arg)
-{
-	char group[LINE_BYTES], mount[2 * LINE_BYTES];
-	unsigned version = h == hierarchies ? 2 : 1;
+/* A process's group of a hierarchy: where that is mounted, and the path below. */
+struct place {
+	char mount[2 * LINE_BYTES], group[LINE_BYTES];
 	const char *below;
+};
 
-	if (!find_group(its->proc, h, group))
-		return true;
-	/* In another container it sees its group where we do not. */
-	if (find_folder(h, our, group, its == our, mount, &below) ||
-	    (its != our && find_folder(h, its, group, false, mount, &below)))
-		return climb(version, mount, below, take, arg);
-	return true;
-}
-
-void ca_memory_groups(const char *root, int32_t pid, ca_memory_group_take *take, void *arg)
+static bool find_place(const char *root, int32_t pid, const struct hierarchy *h, struct place *place)
 {
 	struct view our, its;
 
 	snprintf(our.proc, sizeof(our.proc), "%s/proc/self", root);
 	snprintf(our.root, sizeof(our.root), "%s", root);
+	if (!pid)
+		return find_group(our.proc, h, place->group) &&
+		       find_folder(h, &our, place->group, true, place->mount, &place->below);
 	snprintf(its.proc, sizeof(its.proc), "%s/proc/%d", root, pid);
 	snprintf(its.root, sizeof(its.root), "%s/proc/%d/root", root, pid);
+	/* In another container it sees its group where we do not. */
+	return find_group(its.proc, h, place->group) &&
+	       (find_folder(h, &our, place->group, false, place->mount, &place->below) ||
+		find_folder(h, &its, place->group, false, place->mount, &place->below));
+}
+
+void ca_memory_groups(const char *root, int32_t pid, ca_memory_group_take *take, void *arg)
+{
+	struct place place;
+
 	for (size_t i = 0; i < CA_COUNT(hierarchies); i++)
-		if (!each_group_of(&hierarchies[i], pid ? &its : &our, &our, take, arg))
+		if (find_place(root, pid, &hierarchies[i], &place) &&
+		    !climb(2 - (unsigned)i, place.mount, place.below, take, arg))
 			return;
+}
+
+bool ca_memory_group_folder(const char *root, int32_t pid, char *folder, size_t bytes)
+{
+	struct place place;
+
+	return find_place(root, pid, &hierarchies[0], &place) &&
+	       (size_t)snprintf(folder, bytes, "%s%s", place.mount, place.below) < bytes;
 }
 
 static bool take_room(void *arg, const struct ca_memory_group *group)
