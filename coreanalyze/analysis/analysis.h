@@ -49,6 +49,9 @@ struct ca_diff {
 	uint64_t *fresh;          /* bit by node of the later one; NULL: two processes */
 };
 
+/* Two moments of one process. */
+bool ca_same_process(const struct ca_objects *a, const struct ca_objects *b);
+struct ca_heap_size ca_heap_size(const struct ca_objects *objects, const struct ca_type_totals *totals);
 /* among: bit by node of `after`, what may count as fresh; NULL: everything. */
 void ca_diff_build(const struct ca_objects *before, const struct ca_objects *after,
 		   const uint64_t *among, struct ca_diff *diff);
@@ -385,6 +388,49 @@ struct ca_growth {
 void ca_growth_build(const struct ca_naming *before, const struct ca_naming *after,
 		     bool same_process, const uint64_t *fresh, struct ca_growth *growth);
 void ca_growth_fini(struct ca_growth *growth);
+
+/* What owners' names are told apart by: the same frame at another line is the same owner. */
+const char *ca_owner_key(const char *name, struct ca_arena *arena);
+
+/* ---- series.c: how types and owners grew over several cores of one process ------ */
+
+/* One type or owner; zeros where it was not there. */
+struct ca_series_row {
+	const char *name;
+	uint64_t *counts;  /* [moments] objects, */
+	uint64_t *bytes;   /* [moments] and their bytes, owned ones too */
+	int64_t grown;     /* bytes, from the first moment to the last */
+	uint64_t rose;     /* from one moment to the next: so many times it had more bytes */
+};
+struct ca_series_table {
+	struct ca_series_row *rows; /* what grew most first */
+	size_t count;
+};
+struct ca_series {
+	size_t moments;
+	struct ca_arena arena;
+	struct ca_map holders[2]; /* address -> type's name: whom objects are put down to */
+	struct ca_series_parts {
+		struct ca_series_part *items;
+		size_t count, capacity;
+	} types, owners, inside;
+};
+/*
+ * In this order: the holders of the first and of the last core, which are whom
+ * objects are put down to at each moment, so that figures are of the same thing
+ * throughout; then each core once, in any order. Every object is in one row of both
+ * tables.
+ */
+void ca_series_init(struct ca_series *series, size_t moments);
+void ca_series_find_holders(struct ca_series *series, const struct ca_naming *naming, bool last);
+void ca_series_add(struct ca_series *series, size_t moment, const struct ca_naming *naming);
+/* Of one owner, the types of what is put down to it: of the first core and the last. */
+void ca_series_look_inside(struct ca_series *series, size_t moment, const struct ca_naming *naming,
+			   const char *owner);
+/* A table of types, owners or inside. What is in its rows is the series', the rows are to be freed. */
+void ca_series_table(struct ca_series *series, const struct ca_series_parts *parts,
+		     struct ca_series_table *table);
+void ca_series_fini(struct ca_series *series);
 
 /* ---- suspects.c: where a leak most likely is ---------------------------------- */
 

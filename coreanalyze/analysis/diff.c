@@ -18,15 +18,14 @@ static bool same_modules(const struct ca_image *a, const struct ca_image *b)
 	return common == a->module_count;
 }
 
-static bool same_process(const struct ca_objects *a, const struct ca_objects *b)
+bool ca_same_process(const struct ca_objects *a, const struct ca_objects *b)
 {
 	return a->image->pid && a->image->pid == b->image->pid && a->rt->address == b->rt->address &&
 	       memcmp(a->rt->hash_secret, b->rt->hash_secret, sizeof(a->rt->hash_secret)) == 0 &&
 	       same_modules(a->image, b->image);
 }
 
-static struct ca_heap_size heap_size(const struct ca_objects *objects,
-				     const struct ca_type_totals *totals)
+struct ca_heap_size ca_heap_size(const struct ca_objects *objects, const struct ca_type_totals *totals)
 {
 	return (struct ca_heap_size){
 		.objects = totals->sum.count,
@@ -143,9 +142,9 @@ void ca_diff_build(const struct ca_objects *before, const struct ca_objects *aft
 	uint32_t *map_from = ca_alloc((from.count + 1) * sizeof(*map_from));
 	uint32_t *map_to = ca_alloc((to.count + 1) * sizeof(*map_to));
 
-	diff->same_process = same_process(before, after);
-	diff->before = heap_size(before, &from);
-	diff->after = heap_size(after, &to);
+	diff->same_process = ca_same_process(before, after);
+	diff->before = ca_heap_size(before, &from);
+	diff->after = ca_heap_size(after, &to);
 	merge_rows(&from, &to, diff, map_from, map_to);
 	if (diff->same_process) {
 		uint32_t *rows_from = rows_of_types(before, &from, map_from);

@@ -72,7 +72,7 @@ static size_t passing(const char *at)
  * "x in f() at app.py:12, thread 4711" compares as "x in f() at app.py". What is
  * quoted is a key.
  */
-static const char *compared_name(const char *name, struct ca_arena *arena)
+const char *ca_owner_key(const char *name, struct ca_arena *arena)
 {
 	char *out = ca_arena_strdup(arena, name), quote = '\0';
 	size_t length = 0;
@@ -141,7 +141,7 @@ static size_t list_parts(const struct side *side, bool later, struct part *parts
 	for (size_t i = 0; i < side->owners.count; i++) {
 		const struct ca_owner_row *row = &side->owners.rows[i];
 
-		parts[i] = (struct part){row, compared_name(row->sums.name, side->naming->arena), later};
+		parts[i] = (struct part){row, ca_owner_key(row->sums.name, side->naming->arena), later};
 	}
 	return side->owners.count;
 }

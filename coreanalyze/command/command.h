@@ -184,6 +184,10 @@ void ca_put_types(struct ca_writer *w, const struct ca_request *request,
 
 /* capture.c: how a process was copied or a core taken, as capture and info tell it */
 void ca_put_taken(struct ca_writer *w, const struct ca_taken *taken);
+/* series.c: the report over the files that a watch kept in a directory */
+struct ca_error *ca_run_series(struct ca_request *request);
+extern const struct argp_option ca_series_options[]; /* own: the pid, an int32_t */
+error_t ca_series_parse(int key, char *arg, struct argp_state *state);
 
 /* cycles.c, gc.c */
 /* One line each for the report: "collector" and "cycles". */

@@ -2,6 +2,7 @@
 /* The bare report: one page of what matters first. */
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "command.h"
 
@@ -81,18 +82,27 @@ static struct ca_error *show_report(struct ca_request *request, struct ca_sessio
 
 static struct ca_error *run_report(struct ca_request *request, enum ca_status *status)
 {
+	struct stat st;
+
 	(void)status;
+	if (!request->asked && stat(request->args[0], &st) == 0 && S_ISDIR(st.st_mode))
+		return ca_run_series(request);
 	return ca_show_objects(request, show_report);
 }
 
 const struct ca_command ca_command_report = {
 	.name = "report",
-	.args = "TARGET",
+	.args = "TARGET|DIR",
 	.least_args = 1,
 	.most_args = 1,
 	.summary = "one page: the process and its biggest types",
 	.help = "One page: what the process was, its biggest types, where a leak most likely is, and how "
-		"far the figures can be trusted. `coreanalyze TARGET` is the same.\n\n"
+		"far the figures can be trusted. `coreanalyze TARGET` is the same.\n"
+		"Of a directory in which `coreanalyze watch` kept its files: what grew in the process, by type and by "
+		"owner, how fast, and where the leak most likely is.\n\n"
 		"Example: coreanalyze core.1234",
+	.options = ca_series_options,
+	.parse = ca_series_parse,
+	.own_bytes = sizeof(int32_t),
 	.run = run_report,
 };

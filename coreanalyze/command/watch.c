@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* Options of `watch`, what it does to a process, and a line for each event. */
-#include <errno.h>
-#include <fcntl.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <time.h>
-#include <unistd.h>
 
+#include "../capture/capture.h"
 #include "../watch/watch.h"
 #include "command.h"
 
@@ -203,38 +201,25 @@ static void explain(struct ca_watch_result *result, struct ca_error *err)
 	ca_error_free(err);
 }
 
-static bool write_core(const struct own *own, struct ca_session *session, int fd)
-{
-	uint64_t bytes;
-
-	return ca_image_write_core(session->image, fd, own->compress, &bytes);
-}
-
 static void capture(void *arg, const struct ca_watch_order *order, struct ca_watch_result *result)
 {
 	const struct own *own = arg;
-	struct ca_image_options files = own->request->files;
-	struct ca_session *session = ca_session_make();
+	struct ca_context ctx;
+	struct ca_view view = {0};
+	struct ca_captured done = {0};
 	struct ca_error *err;
-	char target[32];
-	int fd;
 
-	if (!files.tmp_dir)
-		files.tmp_dir = order->directory;
-	snprintf(target, sizeof(target), "pid:%d", order->pid);
-	err = ca_session_open(session, target, &files);
-	if (err) {
+	ca_context_init(&ctx);
+	err = ca_view_open(&ctx, order->pid, &view);
+	if (!err)
+		err = ca_capture(&view, &(struct ca_capture_options){
+			.file = order->part,
+			.compress = own->compress,
+		}, &done);
+	result->done = !err;
+	result->pause_ns = done.taken.pause_ns;
+	if (err)
 		explain(result, err);
-		return;
-	}
-	result->pause_ns = session->image->pause_ns;
-	if (nice(19) < 0)
-		errno = 0; /* at our usual priority, then */
-	fd = openat(order->folder, order->part, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-	result->done = fd >= 0 && write_core(own, session, fd) && fsync(fd) == 0;
-	if (!result->done)
-		snprintf(result->text, sizeof(result->text), "cannot write %s: %s", order->part,
-			 strerror(errno));
 }
 
 /* ---- a line for each event ------------------------------------------------------------- */

@@ -30,9 +30,10 @@ void ca_watch_wait(int epoll, int fd, uint32_t events, enum ca_wake wake, int i)
 		epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event);
 }
 
-void ca_groups_init(struct ca_groups *groups, const struct ca_watch *watch, int epoll)
+void ca_groups_init(struct ca_groups *groups, const struct ca_watch *watch, const char *root,
+		    int epoll)
 {
-	*groups = (struct ca_groups){ .watch = watch, .epoll = epoll };
+	*groups = (struct ca_groups){ .watch = watch, .root = root, .epoll = epoll };
 	groups->inotify = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
 	if (groups->inotify >= 0)
 		ca_watch_wait(epoll, groups->inotify, EPOLLIN, CA_WAKE_EVENTS, 0);
@@ -175,7 +176,7 @@ static int join_pressure(struct ca_groups *groups, int32_t pid, int64_t now)
 	char path[PATH_BYTES];
 	int place = -1;
 
-	if (!ca_memory_group_folder("", pid, path, sizeof(path) - sizeof("/memory.pressure")))
+	if (!ca_memory_group_folder(groups->root, pid, path, sizeof(path) - sizeof("/memory.pressure")))
 		*path = '\0';
 	strcat(path, "/memory.pressure");
 	if (access(path, R_OK))
@@ -284,10 +285,10 @@ static bool take_group(void *arg, const struct ca_memory_group *figures)
 void ca_groups_join(struct ca_groups *groups, int32_t pid, struct ca_membership *membership)
 {
 	struct joining joining = { groups, membership };
-	struct ca_memory_group machine = { .folder = "" };
+	struct ca_memory_group machine = { .folder = groups->root };
 
 	*membership = (struct ca_membership){ .pressure = -1 };
-	ca_memory_groups("", pid, take_group, &joining);
+	ca_memory_groups(groups->root, pid, take_group, &joining);
 	if (!membership->count && ca_memory_group_read(&machine))
 		add_group(&joining, &machine);
 	if (groups->watch->pressure)

@@ -73,16 +73,17 @@ static bool start(struct ca_job *job, int *end)
 bool ca_job_capture(struct ca_job *job, const struct ca_watch *watch, const struct ca_shelf *shelf)
 {
 	struct ca_watch_result result = { 0 };
-	char part[128];
+	char part[128], path[4096];
 	int end;
 
 	ca_shelf_part(shelf, job->owner.pid, job->when, part, sizeof(part));
+	snprintf(path, sizeof(path), "%s/%s", watch->directory, part);
 	if (!start(job, &end))
 		return false;
 	if (end < 0)
 		return true;
 
-	struct ca_watch_order order = { job->owner.pid, shelf->folder, watch->directory, part };
+	struct ca_watch_order order = { job->owner.pid, path };
 
 	watch->capture(watch->arg, &order, &result);
 	/* In one piece: it is less than PIPE_BUF. */

@@ -19,7 +19,14 @@ enum {
 	REST_PART = 10,         /* it may run for ten times as long as it stood still */
 	COMMANDS_MAX = 64,      /* files whose command has not run */
 	EVENTS = 32,
+	ROOM_MS = 100,          /* how often the memory left to a capture is looked at */
 };
+
+/*
+ * What the child needs at least of the memory that we may take: with less, it and
+ * whoever shares our limit only wait for pages. It is ended when it has a quarter.
+ */
+#define LEAST_ROOM (UINT64_C(32) << 20)
 
 struct waiting {
 	struct ca_owner owner;
@@ -39,7 +46,7 @@ struct loop {
 	struct ca_job capture, command;
 	struct waiting commands[COMMANDS_MAX]; /* the first one runs when command does */
 	size_t command_count;
-	int64_t look_due;
+	int64_t look_due, room_due;
 	bool look_soon;
 	bool stopping;
 	int64_t stop_by;
@@ -249,19 +256,46 @@ static void tell_failed(struct loop *loop, const char *why)
 	tell_capture(loop, (struct ca_watch_news){ .event = CA_WATCH_FAILED, .text = why });
 }
 
-static bool make_room(struct loop *loop, const struct ca_subject *subject)
+static void tell_no_room(struct loop *loop, const char *format, uint64_t needed, uint64_t room)
 {
-	uint64_t needed = ca_proc_private(subject->pid) + (UINT64_C(2) << 20), room;
 	char wanted[32], there[32], why[256];
 
-	if (ca_shelf_make_room(&loop->shelf, needed, tell_dropped, loop, &room))
-		return true;
 	ca_format_size(wanted, sizeof(wanted), needed);
 	ca_format_size(there, sizeof(there), room);
-	snprintf(why, sizeof(why), "it may take %s (%llu bytes) on the disk, which with --max-disk has %s "
-		 "(%llu bytes) for it", wanted, (unsigned long long)needed, there, (unsigned long long)room);
+	snprintf(why, sizeof(why), format, wanted, (unsigned long long)needed, there,
+		 (unsigned long long)room);
 	tell_failed(loop, why);
+}
+
+/* In memory and on the disk. */
+static bool make_room(struct loop *loop, const struct ca_subject *subject)
+{
+	uint64_t needed = ca_proc_private(subject->pid) + (UINT64_C(2) << 20), room = ca_memory_room("");
+
+	if (room < LEAST_ROOM) {
+		tell_no_room(loop, "it would need %s (%llu bytes) of memory at least, and %s (%llu bytes) "
+				   "may be used", LEAST_ROOM, room);
+		return false;
+	}
+	if (ca_shelf_make_room(&loop->shelf, needed, tell_dropped, loop, &room))
+		return true;
+	tell_no_room(loop, "it may take %s (%llu bytes) on the disk, where with --max-disk there are %s "
+			   "(%llu bytes) for it", needed, room);
 	return false;
+}
+
+/* Who is watched must not wait for memory because of us. */
+static void look_at_room(struct loop *loop, int64_t now)
+{
+	uint64_t room;
+
+	loop->room_due = loop->capture.child ? now + ROOM_MS : CA_NEVER_MS;
+	if (!loop->capture.child || (room = ca_memory_room("")) >= LEAST_ROOM / 4)
+		return;
+	ca_job_kill(&loop->capture);
+	ca_shelf_undo(&loop->shelf, loop->capture.owner.pid, loop->capture.when);
+	tell_no_room(loop, "it was ended: it needs %s (%llu bytes) of memory at least, and %s (%llu bytes) "
+			   "were left", LEAST_ROOM / 4, room);
 }
 
 static void begin_capture(struct loop *loop, int64_t now)
@@ -283,10 +317,12 @@ static void begin_capture(struct loop *loop, int64_t now)
 	subject->wanted = CA_BY_NONE;
 	if (!make_room(loop, subject))
 		return;
-	if (ca_job_capture(&loop->capture, loop->watch, &loop->shelf))
+	if (ca_job_capture(&loop->capture, loop->watch, &loop->shelf)) {
 		ca_watch_wait(loop->epoll, loop->capture.pipe, EPOLLIN, CA_WAKE_CAPTURE, 0);
-	else
+		loop->room_due = now + ROOM_MS;
+	} else {
 		tell_failed(loop, strerror(errno));
+	}
 }
 
 static void queue_command(struct loop *loop, const struct ca_job *job, const char *name)
@@ -441,6 +477,7 @@ static int until_next(struct loop *loop, int64_t now)
 {
 	int64_t next = INT64_MAX;
 
+	sooner(&next, loop->room_due);
 	if (loop->stopping)
 		sooner(&next, loop->stop_by);
 	else
@@ -485,7 +522,8 @@ static void hear(struct loop *loop, enum ca_wake wake, int i)
 		look_at_pressure(loop, i, now, true);
 		break;
 	case CA_WAKE_CAPTURE:
-		finish_capture(loop);
+		if (loop->capture.child)
+			finish_capture(loop);
 		break;
 	case CA_WAKE_COMMAND:
 		finish_command(loop);
@@ -499,6 +537,8 @@ static void run(struct loop *loop)
 	int64_t now;
 
 	while (now = ca_watch_now(), !is_done(loop, now)) {
+		if (is_due(loop->room_due, now))
+			look_at_room(loop, now);
 		if (!loop->stopping) {
 			look_at_all(loop, now);
 			begin_capture(loop, now);
@@ -534,7 +574,7 @@ static void open_loop(struct loop *loop, const sigset_t *signals)
 	loop->epoll = epoll_create1(EPOLL_CLOEXEC);
 	loop->signals = signalfd(-1, signals, SFD_CLOEXEC | SFD_NONBLOCK);
 	ca_watch_wait(loop->epoll, loop->signals, EPOLLIN, CA_WAKE_SIGNAL, 0);
-	ca_groups_init(&loop->groups, loop->watch, loop->epoll);
+	ca_groups_init(&loop->groups, loop->watch, "", loop->epoll);
 }
 
 static void close_loop(struct loop *loop)
@@ -559,6 +599,7 @@ struct ca_error *ca_watch_run(const struct ca_watch *watch)
 
 	loop->watch = loop->source.watch = watch;
 	loop->shelf.folder = -1;
+	loop->room_due = CA_NEVER_MS;
 	if (!err)
 		err = ca_shelf_open(&loop->shelf, watch);
 	if (!err) {

@@ -85,6 +85,7 @@ struct ca_pressure {
 };
 struct ca_groups {
 	const struct ca_watch *watch;
+	const char *root;   /* "" but for tests, as for ca_memory_groups() */
 	int epoll, inotify;
 	struct ca_group items[CA_GROUPS_MAX];
 	struct ca_pressure pressures[CA_GROUPS_MAX];
@@ -96,7 +97,8 @@ struct ca_membership {
 	int pressure;             /* -1: none */
 	struct ca_memory_group own; /* as it was when it joined; folder is ours; NULL: not seen */
 };
-void ca_groups_init(struct ca_groups *groups, const struct ca_watch *watch, int epoll);
+void ca_groups_init(struct ca_groups *groups, const struct ca_watch *watch, const char *root,
+		    int epoll);
 void ca_groups_fini(struct ca_groups *groups);
 void ca_groups_join(struct ca_groups *groups, int32_t pid, struct ca_membership *membership);
 void ca_groups_leave(struct ca_groups *groups, struct ca_membership *membership);

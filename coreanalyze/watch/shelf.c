@@ -20,6 +20,7 @@
 
 enum {
 	NAME_BYTES = 128,
+	LOCK_TRIES = 60,
 	FLOOR_PART = 32,                /* of the disk's size is left to others, */
 	FLOOR_MAX = 1024 * 1024 * 1024, /* but no more than this */
 };
@@ -52,13 +53,19 @@ static bool read_name(const char *name, int32_t *pid, int64_t *when, bool *part)
 	const char *rest = strptime(name, "%Y%m%dT%H%M%S", &tm);
 	unsigned ms;
 	int end = 0;
-	size_t length = strlen(name), ending = strlen(PART);
 
 	if (!rest || sscanf(rest, ".%3uZ-%d.%n", &ms, pid, &end) != 2 || !end || *pid <= 0)
 		return false;
 	*when = (int64_t)timegm(&tm) * 1000 + ms;
-	*part = length > ending && !strcmp(name + length - ending, PART);
+	*part = strstr(rest + end, PART) != NULL;
 	return !strncmp(rest + end, "core", 4) || !strncmp(rest + end, "snapshot", 8);
+}
+
+bool ca_watch_name(const char *name, int32_t *pid, int64_t *when)
+{
+	bool part;
+
+	return read_name(name, pid, when, &part) && !part;
 }
 
 /* ---- what is there ---------------------------------------------------------------- */
@@ -110,6 +117,19 @@ static struct ca_error *refuse(const struct ca_watch *watch, const char *advice,
 	return ca_error_make(CA_TARGET, "cannot keep files", advice, "%s: %s", watch->directory, why);
 }
 
+/* A child of a watch that was killed has it for a moment more. */
+static bool take_for_us(int folder)
+{
+	static const struct timespec moment = { .tv_nsec = 50 * 1000 * 1000 };
+
+	for (unsigned tries = 0; flock(folder, LOCK_EX | LOCK_NB); tries++) {
+		if (errno != EWOULDBLOCK || tries == LOCK_TRIES)
+			return false;
+		nanosleep(&moment, NULL);
+	}
+	return true;
+}
+
 struct ca_error *ca_shelf_open(struct ca_shelf *shelf, const struct ca_watch *watch)
 {
 	*shelf = (struct ca_shelf){ .watch = watch };
@@ -118,7 +138,7 @@ struct ca_error *ca_shelf_open(struct ca_shelf *shelf, const struct ca_watch *wa
 	shelf->folder = open(watch->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (shelf->folder < 0 || faccessat(shelf->folder, ".", W_OK | X_OK, AT_EACCESS))
 		return refuse(watch, "name another directory with -o", strerror(errno));
-	if (flock(shelf->folder, LOCK_EX | LOCK_NB))
+	if (!take_for_us(shelf->folder))
 		return refuse(watch, "name another directory with -o",
 			      errno == EWOULDBLOCK ? "another watch keeps its files there" : strerror(errno));
 	return read_folder(shelf) ? NULL : refuse(watch, "", strerror(errno));
@@ -251,7 +271,13 @@ bool ca_shelf_add(struct ca_shelf *shelf, const struct ca_owner *owner, int64_t 
 void ca_shelf_undo(struct ca_shelf *shelf, int32_t pid, int64_t when)
 {
 	char part[NAME_BYTES];
+	DIR *folder = opendir(shelf->watch->directory);
+	const struct dirent *entry;
 
 	ca_shelf_part(shelf, pid, when, part, sizeof(part));
-	unlinkat(shelf->folder, part, 0);
+	while (folder && (entry = readdir(folder)))
+		if (!strncmp(entry->d_name, part, strlen(part)))
+			unlinkat(shelf->folder, entry->d_name, 0);
+	if (folder)
+		closedir(folder);
 }

@@ -51,9 +51,8 @@ struct ca_watch_news {
 /* What is to be done in the child, and what came of it. */
 struct ca_watch_order {
 	int32_t pid;
-	int folder;              /* the directory, open */
-	const char *directory;   /* its path */
-	const char *part;        /* the file to make there; it is renamed when it is done */
+	const char *part;        /* the path of the file to make, which is renamed then; others
+	                          * whose names begin so are deleted when the child has ended */
 };
 struct ca_watch_result {
 	bool done;
@@ -92,5 +91,7 @@ struct ca_watch {
  * ended. Errors: the directory cannot be used, or there is no such process.
  */
 struct ca_error *ca_watch_run(const struct ca_watch *watch);
+/* What the name of a watch's file tells: of whom, and when (milliseconds since 1970). */
+bool ca_watch_name(const char *name, int32_t *pid, int64_t *when);
 
 #endif

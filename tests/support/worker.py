@@ -11,6 +11,7 @@ MODE is what goes on beside:
   churn     threads that are started and end, all the time
   load      N threads that make and drop objects, all the time
   heap      N MiB of small objects
+  grow      nothing; each line on stdin is so many MiB more of them
   forked    as heap, with a child that shares it
   spawn     starts programs, one after the other
   signals   counts the real-time signals that reach it; a line gets the count
@@ -65,6 +66,10 @@ def start(function, *args):
     threading.Thread(target=function, args=args, daemon=True).start()
 
 
+def grow(mib):
+    keep.extend(bytes(1000) for _ in range(mib * 1000))
+
+
 def main():
     answer = lambda line: line
     if mode == "threads":
@@ -78,9 +83,11 @@ def main():
     elif mode == "spawn":
         start(spawn)
     elif mode in ("heap", "forked"):
-        keep.extend(bytes(1000) for _ in range(number * 1000))
+        grow(number)
         if mode == "forked":
             fork()
+    elif mode == "grow":
+        answer = lambda line: grow(int(line)) or line
     elif mode == "signals":
         # A byte for each run of the handler, however late Python's own comes.
         reader, writer = os.pipe()

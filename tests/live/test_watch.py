@@ -1,0 +1,652 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`watch`: whom it follows, when it captures, what it keeps, and that it does no
+harm; `report` over what it kept."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import json
+import os
+import random
+import resource
+import select
+import signal
+import subprocess
+import tempfile
+import time
+
+import cores
+import interpreters
+import tool
+from living import ANSWER_WITHIN, Worker, memory_limit, wait_until
+from runner import Skip, times
+
+SAMPLES = os.path.join(interpreters.ROOT, "samples")
+PREFORK = os.path.join(cores.HERE, "prefork.py")
+MIB = 1 << 20
+
+
+class Watch:
+    """`coreanalyze watch` into a directory of its own, and the events that it tells."""
+
+    def __init__(self, directory: str, *options: str, **more):
+        self.directory = directory
+        self.events: list[dict] = []
+        self.buffer = b""
+        self.process = subprocess.Popen(
+            [tool.path(), "watch", "--json", "-o", directory, *options],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, bufsize=0, **more)
+
+    def __enter__(self) -> Watch:
+        self.until(event="started")
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+
+    def _read(self, seconds: float) -> bool:
+        """False at the end."""
+        readable, _, _ = select.select([self.process.stdout], [], [], max(seconds, 0))
+        if not readable:
+            return True
+        data = os.read(self.process.stdout.fileno(), 1 << 16)
+        *lines, self.buffer = (self.buffer + data).split(b"\n")
+        self.events += [json.loads(line) for line in lines]
+        return bool(data)
+
+    def those(self, **keys) -> list[dict]:
+        return [e for e in self.events if all(e[k] == v for k, v in keys.items())]
+
+    def until(self, count: int = 1, **keys) -> dict:
+        """The event with these values, the count-th of them, once it is told."""
+        end = time.monotonic() + ANSWER_WITHIN
+        going = True
+        while len(self.those(**keys)) < count:
+            assert going and time.monotonic() < end, (keys, count, self.events)
+            going = self._read(end - time.monotonic())
+        return self.those(**keys)[count - 1]
+
+    def listen(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and self._read(end - time.monotonic()):
+            pass
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
+        return self.end()
+
+    def end(self) -> int:
+        """Its exit status, when all is heard."""
+        end = time.monotonic() + ANSWER_WITHIN
+        while self._read(end - time.monotonic()):
+            assert time.monotonic() < end, self.events
+        assert self.events[-1]["event"] == "stopped", self.events
+        return self.process.wait(ANSWER_WITHIN)
+
+    def files(self) -> list[str]:
+        return sorted(os.listdir(self.directory))
+
+    def ticks(self) -> int:
+        with open(f"/proc/{self.process.pid}/stat") as f:
+            fields = f.read().rpartition(")")[2].split()
+        return int(fields[11]) + int(fields[12])
+
+    def resident(self) -> int:
+        with open(f"/proc/{self.process.pid}/statm") as f:
+            return int(f.read().split()[1]) * resource.getpagesize()
+
+    def descriptors(self) -> list[str]:
+        return sorted(os.listdir(f"/proc/{self.process.pid}/fd"))
+
+
+@contextlib.contextmanager
+def directory():
+    with tempfile.TemporaryDirectory() as folder:
+        yield os.path.join(folder, "kept")
+
+
+def check_core(watch: Watch, event: dict, pid: int) -> None:
+    path = os.path.join(watch.directory, event["file"])
+    assert os.stat(path).st_mode & 0o777 == 0o600
+    assert os.stat(path).st_blocks * 512 == event["disk_bytes"]
+    info = tool.ask("info", path)
+    assert info["target"]["pid"] == pid and info["target"]["complete"], info["target"]
+    assert info["pause_seconds"] == event["pause_seconds"]
+
+
+# ---- the kill
+
+LIMIT = 70 * MIB
+
+
+def run_until_killed(python, folder: str) -> None:
+    with memory_limit(LIMIT) as group:
+        worker = subprocess.Popen(
+            python.command(os.path.join(SAMPLES, "worker.py"), "sessions", "--every", "0.1",
+                           "--amount", "4000"),
+            preexec_fn=group, stdout=subprocess.DEVNULL, env=python.environment())
+        with worker, Watch(folder, "--pid", str(worker.pid), "--percent-of-limit", "40") as watch:
+            assert worker.wait(ANSWER_WITHIN * 2) == -signal.SIGKILL
+            ended = watch.until(event="ended", pid=worker.pid)
+            assert watch.end() == 0
+        assert ended["oom_kills"] == 1, ended
+    captured = watch.those(event="captured")
+    assert len(captured) >= 3 and len(captured) == len(os.listdir(folder)), watch.events
+    assert captured[0]["reason"] == "percent-of-limit" and captured[0]["limit"] == LIMIT
+    assert captured[-1]["used"] > LIMIT * 2 // 3, captured
+
+
+def check_leak_is_named(folder: str) -> None:
+    report = tool.ask("report", folder)
+    assert report["suspect"]["owner"] == "sessions.SESSIONS", report["suspect"]
+    assert report["suspect"]["accumulates"]["type"] == "sessions.Session", report["suspect"]
+    assert report["suspect"]["rose"] == len(report["files"]) - 1
+    counts = next(r["counts"] for r in report["types"] if r["type"] == "sessions.Session")
+    assert counts == sorted(counts) and counts[-1] > counts[0], counts
+
+
+def test_killed_for_memory():
+    """The kernel kills a leaking worker; its last minutes are there, and name the leak."""
+    python = interpreters.chosen()[-1]
+    for _ in range(times(1, 50)):
+        with directory() as folder:
+            run_until_killed(python, folder)
+            check_leak_is_named(folder)
+
+
+# ---- who
+
+def is_watched(watch: Watch, pids) -> None:
+    for pid in pids:
+        watch.until(event="found", pid=pid)
+
+
+def children(pid: int, name: str) -> set[int]:
+    out = set()
+    for path in glob.glob("/proc/[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            with open(path) as f:
+                number, comm, rest = f.read().replace("(", ")").split(")")[:3]
+            if int(rest.split()[1]) == pid and comm.startswith(name) and rest.split()[0] != "Z":
+                out.add(int(number))
+    return out
+
+
+class Server:
+    """A process of prefork.py."""
+
+    def __init__(self, pid_file: str, workers: int):
+        python = interpreters.chosen()[-1]
+        self.process = subprocess.Popen(python.command(PREFORK, pid_file, str(workers)),
+                                        stdout=subprocess.PIPE, env=python.environment())
+        assert self.process.stdout.readline() == b"ready\n"
+        self.pid = self.process.pid
+
+    def workers(self) -> set[int]:
+        return children(self.pid, "python")
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(self, *_) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self.process.wait()
+        self.process.stdout.close()
+
+
+def test_preforking_server():
+    """Its workers are followed, new ones and those of its successor, and what they start is not."""
+    with directory() as folder, tempfile.TemporaryDirectory() as other:
+        pid_file = os.path.join(other, "pid")
+        with Watch(folder, "--pidfile", pid_file, "--rss", "45M") as watch:
+            with Server(pid_file, 3) as server:
+                first = server.workers()
+                assert len(first) == 3
+                is_watched(watch, [server.pid, *first])
+                killed, grown, _ = first
+                os.kill(killed, signal.SIGKILL)
+                watch.until(event="ended", pid=killed)
+                wait_until(lambda: len(server.workers() - first) == 1)
+                is_watched(watch, server.workers() - first)
+                os.kill(grown, signal.SIGUSR1)
+                event = watch.until(event="captured")
+                assert event["pid"] == grown and event["reason"] == "rss", watch.events
+                check_core(watch, event, grown)
+                seen = {server.pid, *server.workers(), *first}
+            watch.until(event="ended", pid=grown)
+            with Server(pid_file, 2) as server:
+                is_watched(watch, [server.pid, *server.workers()])
+                seen |= {server.pid, *server.workers()}
+        assert {e["pid"] for e in watch.those(event="found")} == seen, watch.events
+        assert len(watch.those(event="captured")) == 1, watch.events
+
+
+def test_pid_and_its_workers():
+    """It ends with the last of them."""
+    with directory() as folder, tempfile.TemporaryDirectory() as other:
+        with Server(os.path.join(other, "pid"), 2) as server:
+            with Watch(folder, "--pid", str(server.pid), "--rss", "1G") as watch:
+                is_watched(watch, [server.pid, *server.workers()])
+                os.killpg(server.pid, signal.SIGKILL)
+                assert watch.end() == 0
+        assert len(watch.those(event="ended")) == len(watch.those(event="found")) >= 3
+
+
+def test_name():
+    token = f"coreanalyze-test-{os.getpid()}"
+    with directory() as folder, Worker("idle") as bystander:
+        with Watch(folder, "--name", f"idle 0 {token}$", "--every", "1h") as watch:
+            for _ in range(2):
+                with Worker("idle", "0", token) as worker:
+                    watch.until(event="found", pid=worker.pid)
+                watch.until(event="ended", pid=worker.pid)
+            assert watch.stop() == 0
+        assert bystander.pid not in {e["pid"] for e in watch.events}
+        assert len(watch.those(event="found")) == 2, watch.events
+
+
+def test_cgroup():
+    with directory() as folder, memory_limit(200 * MIB) as group:
+        path = group.folder.split("/sys/fs/cgroup/memory")[-1].split("/sys/fs/cgroup")[-1]
+        for name in (path, group.folder):
+            with Watch(folder, "--cgroup", name, "--every", "1h") as watch, Worker("idle"):
+                with Worker("idle", preexec_fn=group) as worker:
+                    found = watch.until(event="found", pid=worker.pid)
+                    assert found["limit"] == 200 * MIB, found
+                assert watch.stop() == 0
+                assert len(watch.those(event="found")) == 1, watch.events
+
+
+# ---- when
+
+def test_rss_and_again():
+    with directory() as folder, Worker("grow") as worker:
+        with Watch(folder, "--pid", str(worker.pid), "--rss", "60M") as watch:
+            worker.ask(b"20\n")
+            watch.until(event="found")
+            watch.listen(1)
+            assert not watch.those(event="captured"), watch.events
+            worker.ask(b"40\n")
+            event = watch.until(event="captured")
+            assert event["reason"] == "rss" and event["rss"] >= 60 * MIB, event
+            check_core(watch, event, worker.pid)
+            watch.listen(1)
+            assert len(watch.those(event="captured")) == 1, watch.events
+            worker.ask(b"10\n")
+            watch.until(2, event="captured")
+            assert watch.stop() == 0
+        worker.ask(b"0\n")
+
+
+def test_growth():
+    with directory() as folder, Worker("grow") as worker:
+        with Watch(folder, "--pid", str(worker.pid), "--growth", "20M/60") as watch:
+            watch.until(event="found")
+            for count in (1, 2):
+                worker.ask(b"12\n")
+                watch.listen(1)
+                assert len(watch.those(event="captured")) == count - 1, watch.events
+                worker.ask(b"12\n")
+                assert watch.until(count, event="captured")["reason"] == "growth"
+
+
+def test_pressure():
+    """Real pressure: what is read again and again does not fit into a group's memory."""
+    if not os.access("/proc/pressure/memory", os.R_OK):
+        raise Skip("the kernel tells no pressure (CONFIG_PSI)")
+    with directory() as folder, memory_limit(24 * MIB) as group, \
+            tempfile.NamedTemporaryFile(dir="/var/tmp") as large:
+        subprocess.run(["dd", "if=/dev/zero", "bs=1M", "count=100", "conv=fsync", f"of={large.name}"],
+                       check=True, stderr=subprocess.DEVNULL)
+        os.posix_fadvise(large.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        with Worker("idle") as worker, \
+                Watch(folder, "--pid", str(worker.pid), "--pressure", "some:2%") as watch:
+            watch.until(event="found")
+            reader = subprocess.Popen(
+                ["sh", "-c", 'while :; do cat "$0" "$0" >/dev/null; done', large.name],
+                preexec_fn=lambda: (os.setpgid(0, 0), group()))
+            try:
+                event = watch.until(event="captured")
+            finally:
+                os.killpg(reader.pid, signal.SIGKILL)
+                reader.wait()
+            assert event["reason"] == "pressure" and event["pid"] == worker.pid, event
+
+
+def test_pressure_without_it():
+    done = tool.run("watch", "--pid", "1", "--pressure", "some:1%", "-o", "/proc/nowhere")
+    assert done.returncode == 3 and done.stderr.count("\n") == 1, done
+
+
+# ---- what is kept
+
+def test_keep_and_bounds():
+    """The first and the newest stay; memory and descriptors do not grow."""
+    with directory() as folder, Worker("idle") as worker:
+        with Watch(folder, "--pid", str(worker.pid), "--every", "300ms", "--keep", "3",
+                   "--then", 'test -f "$COREANALYZE_FILE" && echo "$COREANALYZE_PID '
+                   '$COREANALYZE_REASON" >>"$(dirname "$COREANALYZE_FILE")/log"') as watch:
+            watch.until(4, event="command")
+            resident, descriptors = watch.resident(), watch.descriptors()
+            count = times(10, 1000)
+            watch.until(count, event="command")
+            watch.until(count, event="captured")
+            assert watch.stop() == 0
+        names = [e["file"] for e in watch.those(event="captured")]
+        dropped = [e["file"] for e in watch.those(event="dropped")]
+        assert watch.files() == [names[0], *names[-2:], "log"], watch.events
+        assert dropped == names[1:-2], watch.events
+        with open(os.path.join(folder, "log")) as f:
+            assert f.read() == f"{worker.pid} every\n" * len(names)
+        worker.check_untouched()
+
+
+def test_memory_and_descriptors_do_not_grow():
+    with directory() as folder, Worker("idle") as worker:
+        with Watch(folder, "--pid", str(worker.pid), "--every", "200ms", "--keep", "1") as watch:
+            watch.until(3, event="captured")
+            wait_until(lambda: len(watch.descriptors()) < 20)
+            resident = watch.resident()
+            watch.until(times(10, 2000), event="captured")
+            assert watch.resident() - resident < MIB, (resident, watch.resident())
+            assert len(watch.descriptors()) < 20, watch.descriptors()
+
+
+def test_max_disk():
+    with directory() as folder, Worker("grow") as worker:
+        worker.ask(b"10\n")
+        most = 60 * MIB
+        with Watch(folder, "--pid", str(worker.pid), "--every", "300ms", "--max-disk", str(most)) as watch:
+            for count in range(1, 8):
+                watch.until(count, event="captured")
+                used = sum(os.stat(os.path.join(folder, f)).st_blocks * 512 for f in watch.files()
+                           if os.path.exists(os.path.join(folder, f)))
+                assert used <= most, (used, watch.events)
+            assert watch.those(event="dropped")
+            # What alone is too large is not captured, and says so.
+            worker.ask(b"70\n")
+            failed = watch.until(event="failed")
+            assert failed["text"].count(" bytes)") == 2, failed
+            assert watch.files(), "nothing is dropped in vain"
+        worker.ask(b"0\n")
+
+
+@contextlib.contextmanager
+def small_disk(size: str):
+    with tempfile.TemporaryDirectory() as folder:
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder],
+                          stderr=subprocess.DEVNULL).returncode:
+            raise Skip("no file system may be mounted here")
+        try:
+            yield folder
+        finally:
+            subprocess.run(["umount", folder], check=True)
+
+
+def test_full_disk():
+    with small_disk("4m") as folder, Worker("idle") as worker:
+        with Watch(folder, "--pid", str(worker.pid), "--every", "300ms") as watch:
+            failed = watch.until(2, event="failed")
+            assert failed["text"].count(" bytes)") == 2, failed
+            assert watch.files() == []
+            assert watch.stop() == 0
+        worker.check_untouched()
+
+
+def test_write_that_fails():
+    """The child is ended in the middle of its file (SIGXFSZ): nothing of that stays."""
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4 * MIB, 4 * MIB))
+
+    with directory() as folder, Worker("grow") as worker:
+        worker.ask(b"20\n")
+        with Watch(folder, "--pid", str(worker.pid), "--every", "300ms", preexec_fn=limit) as watch:
+            watch.until(4, event="failed")
+            assert watch.files() == []
+            assert watch.stop() == 0
+        assert not watch.those(event="captured"), watch.events
+        worker.ask(b"0\n")
+
+
+def test_two_in_one_directory():
+    with directory() as folder, Worker("idle") as worker:
+        with Watch(folder, "--pid", str(worker.pid)):
+            done = tool.run("watch", "--pid", str(worker.pid), "-o", folder)
+            assert done.returncode == 3 and "another watch" in done.stderr, done
+
+
+# ---- the end
+
+def is_whole(watch: Watch) -> None:
+    """Of each file that is there the whole is there."""
+    assert all(f.endswith(".core") for f in watch.files()), watch.files()
+    told = [e["file"] for e in watch.those(event="captured")]
+    assert sorted(told) == watch.files(), (told, watch.files())
+    for name in told:
+        assert tool.ask("info", os.path.join(watch.directory, name))["target"]["complete"]
+
+
+def test_stopped_in_a_capture():
+    """Finished or undone, at whatever moment it comes."""
+    moment = random.Random(os.environ.get("CA_SEED", "1"))
+    with Worker("heap", "100") as worker:
+        for _ in range(times(4, 100)):
+            with directory() as folder:
+                with Watch(folder, "--pid", str(worker.pid), "--every", "100ms", "--keep", "3") as watch:
+                    watch.until(event="found")
+                    time.sleep(moment.uniform(0, 0.6))
+                    assert watch.stop(moment.choice((signal.SIGTERM, signal.SIGINT))) == 0
+                is_whole(watch)
+                worker.check_untouched()
+
+
+def test_stopped_twice_in_a_capture():
+    """The second time is at once: it is undone."""
+    with Worker("heap", "300") as worker, directory() as folder:
+        with Watch(folder, "--pid", str(worker.pid), "--every", "100ms") as watch:
+            wait_until(lambda: children(watch.process.pid, "coreanalyze"))
+            watch.process.send_signal(signal.SIGTERM)
+            time.sleep(0.01)
+            assert watch.stop() == 0
+            is_whole(watch)
+        worker.check_untouched()
+
+
+def test_killed_in_a_capture():
+    """What is left half-done goes when the next watch begins."""
+    moment = random.Random(os.environ.get("CA_SEED", "1"))
+    with Worker("heap", "100") as worker, directory() as folder:
+        for _ in range(times(5, 100)):
+            with Watch(folder, "--pid", str(worker.pid), "--every", "100ms", "--keep", "2") as watch:
+                watch.until(event="found")
+                time.sleep(moment.uniform(0, 0.6))
+            worker.check_untouched()
+        with Watch(folder, "--pid", str(worker.pid), "--every", "1h") as watch:
+            assert not [f for f in watch.files() if not f.endswith(".core")], watch.files()
+            assert watch.stop() == 0
+
+
+def test_nobody_listens():
+    """It ends when its output has no reader, and leaves nothing half-done."""
+    with directory() as folder, Worker("idle") as worker:
+        with Watch(folder, "--pid", str(worker.pid), "--every", "100ms") as watch:
+            watch.until(event="found")
+            os.close(os.dup(watch.process.stdout.fileno()))
+            watch.process.stdout.close()
+            assert watch.process.wait(ANSWER_WITHIN) == 0
+            assert not [f for f in watch.files() if f.endswith(".part")]
+            watch.process.stdout = open(os.devnull, "rb", buffering=0)
+        worker.check_untouched()
+
+
+# ---- no harm
+
+def test_it_sleeps():
+    """Near its trigger, with a group's threshold and a name to look for: hardly any time."""
+    with directory() as folder, memory_limit(100 * MIB) as group, \
+            Worker("grow", preexec_fn=group) as worker:
+        worker.ask(b"30\n")
+        with Watch(folder, "--name", "worker.py grow", "--rss", "60M", "--percent-of-limit", "90",
+                   "--growth", "100M/10", "--pressure", "some:90%", "--every", "1h") as watch:
+            watch.until(event="found", pid=worker.pid)
+            watch.listen(1)
+            before = watch.ticks()
+            watch.listen(5)
+            assert watch.ticks() - before <= 5, watch.ticks() - before     # 1 % of one processor
+            assert watch.resident() < 16 * MIB
+
+
+def test_in_the_workers_own_group():
+    """At 97 % of a limit that they share it is refused, with both figures; with room for it, it is done."""
+    with directory() as folder, memory_limit(400 * MIB) as group:
+        with Worker("heap", "100", preexec_fn=group) as worker:
+            with Watch(folder, "--pid", str(worker.pid), "--every", "500ms", preexec_fn=group) as watch:
+                used = watch.until(event="captured")["used"]
+                group.set_limit(int(used / 0.97))
+                failed = watch.until(times(3, 100), event="failed")
+                assert failed["text"].count(" bytes)") == 2, failed
+                worker.check_untouched()
+                group.set_limit(400 * MIB)
+                watch.until(len(watch.those(event="captured")) + 1, event="captured")
+                assert watch.stop() == 0
+            worker.check_untouched()
+
+
+# ---- the report
+
+STEP = 3000
+
+
+@contextlib.contextmanager
+def series(python, steps: int):
+    """Cores of a sample before and after steps of 3,000 logins, named as a watch names them."""
+    with tempfile.TemporaryDirectory() as folder:
+        process = subprocess.Popen(
+            python.command(os.path.join(SAMPLES, "worker.py"), "sessions", "--amount",
+                           str(STEP)), stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, env=python.environment(), text=True, bufsize=1)
+        with process:
+            try:
+                assert process.stdout.readline().startswith("ready")
+                names = []
+                for step in range(steps):
+                    if step:
+                        process.stdin.write("\n")
+                        assert process.stdout.readline() == f"step {step}\n"
+                    names.append(f"20261127T20{step:02}30.500Z-{process.pid}.core")
+                    tool.ask("capture", str(process.pid), "-o", os.path.join(folder, names[-1]))
+                yield folder, names, process.pid
+            finally:
+                process.kill()
+
+
+def test_report_is_exact():
+    for python in {p.name: p for p in (interpreters.chosen()[0], interpreters.chosen()[-1])}.values():
+        check_report(python)
+
+
+def check_report(python) -> None:
+    with series(python, 4) as (folder, names, pid):
+        report = tool.ask("report", folder)
+        cores_ = [os.path.join(folder, n) for n in names]
+        types = [tool.ask("types", core, "--limit", "0") for core in cores_]
+        diff = tool.ask("diff", cores_[0], cores_[-1], "--limit", "0")
+    assert report["processes"] == [{"pid": pid, "files": 4}]
+    assert [f["file"] for f in report["files"]] == names and report["minutes"] == 3
+    assert [f["seconds"] for f in report["files"]] == [0, 60, 120, 180]
+    rows = {r["type"]: r for r in report["types"]}
+    assert rows["sessions.Session"]["counts"] == [STEP, 2 * STEP, 3 * STEP, 4 * STEP]
+    assert rows["sessions.Session"]["rose"] == 3
+    assert rows["sessions.Session"]["bytes_per_minute"] == rows["sessions.Session"]["bytes_delta"] / 3
+    for moment, document in enumerate(types):
+        expected = {r["type"]: (r["count"], r["bytes"] + r["owned"]) for r in document["types"]}
+        got = {t: (r["counts"][moment], r["bytes"][moment]) for t, r in rows.items()
+               if r["counts"][moment]}
+        assert got == expected
+        assert report["files"][moment]["objects"] == document["totals"]["objects"]
+        assert sum(r["bytes"][moment] for r in report["owners"]) == (
+            document["totals"]["bytes"] + document["totals"]["owned"])
+    # By owner it is what diff says of the first and the last.
+    grown = next(r for r in diff["owners"] if r["owner"] == "sessions.SESSIONS")
+    row = next(r for r in report["owners"] if r["owner"] == "sessions.SESSIONS")
+    assert row["count_delta"] == grown["count_delta"], (row, grown)
+    assert row["bytes_delta"] == grown["bytes_delta"] + grown["owned_delta"], (row, grown)
+    assert row == report["owners"][0] and report["suspect"]["owner"] == row["owner"]
+    assert report["suspect"]["accumulates"] == {
+        "type": "sessions.Session", "count_delta": 3 * STEP,
+        "bytes_delta": rows["sessions.Session"]["bytes_delta"]}
+
+
+def test_report_of_damaged_files():
+    python = interpreters.chosen()[-1]
+    with series(python, 3) as (folder, names, pid):
+        whole = tool.ask("report", folder)
+        # The last one is cut, one in the middle is no core at all, others are none of ours.
+        damaged = f"20261127T202030.500Z-{pid}.core", f"20261127T200100.000Z-{pid}.core"
+        with open(os.path.join(folder, names[-1]), "rb") as f:
+            some = f.read(3 * MIB)
+        for name, content in zip(damaged, (some, b"no core")):
+            with open(os.path.join(folder, name), "wb") as f:
+                f.write(content)
+        for name in ("notes.txt", f"20261127T202130.500Z-{pid}.core.part"):
+            with open(os.path.join(folder, name), "wb") as f:
+                f.write(some)
+        report = tool.ask("report", folder)
+        said = tool.run("report", folder)
+        assert [f["file"] for f in report["files"]] == names
+        for key in ("types", "owners", "suspect", "minutes"):
+            assert report[key] == whole[key], key
+        texts = [w["text"] for w in report["warnings"]]
+        for name in damaged:
+            assert sum(name in text for text in texts) == 1, texts
+        assert said.returncode == 0 and "sessions.SESSIONS" in said.stdout
+        assert all(name in said.stdout for name in damaged), said.stdout
+        # With one file there is nothing to compare, and with none nothing to report.
+        for name in names[:-1]:
+            os.unlink(os.path.join(folder, name))
+        assert tool.ask("report", folder)["suspect"] is None
+        os.unlink(os.path.join(folder, names[-1]))
+        done = tool.run("report", folder)
+        assert done.returncode == 3 and damaged[0] in done.stderr, done.stderr
+
+
+def test_report_chooses_a_process():
+    python = interpreters.chosen()[-1]
+    with series(python, 2) as (folder, names, pid):
+        for name in names:
+            os.symlink(os.path.join(folder, name), os.path.join(folder, name.replace(f"-{pid}", "-1")))
+        still = [name.replace(f"-{pid}", "-2") for name in names]
+        for name in still:
+            os.link(os.path.join(folder, names[0]), os.path.join(folder, name))
+        report = tool.ask("report", folder)
+        assert [f["file"] for f in report["files"]] == names      # a link is none of ours
+        assert report["processes"] == [{"pid": 2, "files": 2}, {"pid": pid, "files": 2}]
+        other = tool.ask("report", folder, "--pid", "2")
+        assert [f["file"] for f in other["files"]] == still and other["suspect"] is None
+        assert tool.run("report", folder, "--pid", "3").returncode == 2
+
+
+def test_usage():
+    with tempfile.TemporaryDirectory() as folder:
+        for words in ((), ("--pid", "1"), ("-o", folder), ("--pid", "1", "--name", "a", "-o", folder),
+                      ("--pid", "x", "-o", folder), ("--name", "(", "-o", folder),
+                      ("--pid", "1", "extra", "-o", folder)):
+            done = tool.run("watch", *words)
+            assert done.returncode == 2 and done.stderr and not done.stdout, (words, done)
+        for option, values in {"--rss": ("0", "x", ""), "--percent-of-limit": ("0", "101", "x"),
+                               "--growth": ("1M", "1M/", "1M/0", "/5", "1M/x"),
+                               "--pressure": ("20%", "some:", "some:0%", "some:101%", "none:5%"),
+                               "--every": ("0", "x", "5 apples", "-1s"), "--keep": ("0", "x"),
+                               "--max-disk": ("0", "x")}.items():
+            for value in values:
+                done = tool.run("watch", "--pid", "1", "-o", folder, f"{option}={value}")
+                assert done.returncode == 2 and option in done.stderr, (option, value, done)
+        assert tool.run("watch", "--pid", str(2 ** 22 + 1), "-o", folder).returncode == 3
+        done = tool.run("watch", "--pid", str(os.getpid()), "-o", "/proc/nowhere")
+        assert done.returncode == 3 and "/proc/nowhere" in done.stderr, done
+        done = tool.run("report", folder)
+        assert done.returncode == 3 and "nothing to report" in done.stderr, done

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A pre-forking server.
+
+    python prefork.py PIDFILE N
+
+Forks N workers, writes its number to PIDFILE, prints "ready"; a worker that ends
+has a successor at once. A worker that gets SIGUSR1 takes 40 MiB more. Each worker
+starts a program that is none of ours.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+
+kept = []
+
+
+def work():
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGUSR1, lambda *_: kept.extend(bytes(1000) for _ in range(40000)))
+    with subprocess.Popen(["sleep", "1000"]):
+        while True:
+            signal.pause()
+
+
+def fork():
+    if os.fork() == 0:
+        work()
+
+
+def main():
+    os.setpgid(0, 0)
+    for _ in range(int(sys.argv[2])):
+        fork()
+    with open(sys.argv[1] + ".new", "w") as f:
+        f.write("%d\n" % os.getpid())
+    os.rename(sys.argv[1] + ".new", sys.argv[1])
+    os.write(1, b"ready\n")
+    while True:
+        os.wait()
+        fork()
+
+
+main()
