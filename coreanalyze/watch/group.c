@@ -30,6 +30,14 @@ void ca_watch_wait(int epoll, int fd, uint32_t events, enum ca_wake wake, int i)
 		epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event);
 }
 
+void ca_watch_close(int epoll, int fd)
+{
+	if (fd < 0)
+		return;
+	epoll_ctl(epoll, EPOLL_CTL_DEL, fd, NULL);
+	close(fd);
+}
+
 void ca_groups_init(struct ca_groups *groups, const struct ca_watch *watch, const char *root,
 		    int epoll)
 {
@@ -201,12 +209,11 @@ static int join_pressure(struct ca_groups *groups, int32_t pid, int64_t now)
 	return place;
 }
 
-static void leave_pressure(struct ca_pressure *pressure)
+static void leave_pressure(const struct ca_groups *groups, struct ca_pressure *pressure)
 {
 	if (--pressure->members)
 		return;
-	if (pressure->fd >= 0)
-		close(pressure->fd);
+	ca_watch_close(groups->epoll, pressure->fd);
 	free(pressure->path);
 	*pressure = (struct ca_pressure){ .fd = -1 };
 }
@@ -247,8 +254,7 @@ static void leave_group(struct ca_groups *groups, struct ca_group *group)
 		return;
 	if (group->events >= 0)
 		inotify_rm_watch(groups->inotify, group->events);
-	if (group->threshold >= 0)
-		close(group->threshold);
+	ca_watch_close(groups->epoll, group->threshold);
 	if (group->usage >= 0)
 		close(group->usage);
 	free((char *)group->figures.folder);
@@ -300,7 +306,7 @@ void ca_groups_leave(struct ca_groups *groups, struct ca_membership *membership)
 	for (unsigned i = 0; i < membership->count; i++)
 		leave_group(groups, &groups->items[membership->groups[i]]);
 	if (membership->pressure >= 0)
-		leave_pressure(&groups->pressures[membership->pressure]);
+		leave_pressure(groups, &groups->pressures[membership->pressure]);
 	free((char *)membership->own.folder);
 	*membership = (struct ca_membership){ .pressure = -1 };
 }
@@ -338,6 +344,5 @@ const struct ca_group *ca_membership_tightest(struct ca_groups *groups,
 
 void ca_groups_fini(struct ca_groups *groups)
 {
-	if (groups->inotify >= 0)
-		close(groups->inotify);
+	ca_watch_close(groups->epoll, groups->inotify);
 }

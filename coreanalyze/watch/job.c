@@ -12,11 +12,13 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/epoll.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-static void become_child(pid_t parent)
+static void become_child(pid_t parent, int end)
 {
 	sigset_t none;
 	int fd;
@@ -25,6 +27,9 @@ static void become_child(pid_t parent)
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != parent)
 		_exit(1);
+	/* Nothing that the parent waits for is held open in here. */
+	close_range(STDERR_FILENO + 1, (unsigned)end - 1, 0);
+	close_range((unsigned)end + 1, ~0U, 0);
 	signal(SIGPIPE, SIG_DFL);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
@@ -56,14 +61,14 @@ static bool start(struct ca_job *job, int *end)
 		return false;
 	}
 	if (job->child == 0) {
-		close(ends[0]);
-		become_child(parent);
+		become_child(parent, ends[1]);
 		*end = ends[1];
 		return true;
 	}
 	setpgid(job->child, job->child);
 	close(ends[1]);
 	job->pipe = ends[0];
+	ca_watch_wait(job->epoll, job->pipe, EPOLLIN, job->wake, 0);
 	*end = -1;
 	return true;
 }
@@ -121,6 +126,19 @@ void ca_job_finish(struct ca_job *job, struct ca_watch_result *result)
 
 /* ---- command -------------------------------------------------------------------------- */
 
+/* The shell's end counts, whatever it leaves running. */
+static bool wait_for_end(struct ca_job *job)
+{
+	ca_watch_close(job->epoll, job->pipe);
+	job->pipe = (int)syscall(SYS_pidfd_open, job->child, 0);
+	if (job->pipe < 0) {
+		ca_job_kill(job);
+		return false;
+	}
+	ca_watch_wait(job->epoll, job->pipe, EPOLLIN, job->wake, 0);
+	return true;
+}
+
 bool ca_job_command(struct ca_job *job, const char *command, const char *file, const char *reason)
 {
 	char pid[16];
@@ -129,10 +147,9 @@ bool ca_job_command(struct ca_job *job, const char *command, const char *file, c
 	if (!start(job, &end))
 		return false;
 	if (end < 0)
-		return true;
+		return wait_for_end(job);
 	/* Our output is lines of a form of their own. */
 	dup2(STDERR_FILENO, STDOUT_FILENO);
-	fcntl(end, F_SETFD, 0); /* until it ends */
 	snprintf(pid, sizeof(pid), "%d", job->owner.pid);
 	setenv("COREANALYZE_FILE", file, 1);
 	setenv("COREANALYZE_PID", pid, 1);
@@ -149,7 +166,7 @@ int ca_job_reap(struct ca_job *job)
 
 	while (waitpid(job->child, &status, 0) < 0 && errno == EINTR)
 		;
-	close(job->pipe);
+	ca_watch_close(job->epoll, job->pipe);
 	job->child = 0;
 	job->pipe = -1;
 	return status;

@@ -103,7 +103,7 @@ static void lose(struct loop *loop, struct ca_subject *subject)
 
 	news.oom_kills = ca_membership_kills(&subject->membership);
 	ca_groups_leave(&loop->groups, &subject->membership);
-	ca_subject_close(subject);
+	ca_subject_close(subject, loop->epoll);
 	loop->count--;
 	loop->look_due = ca_watch_now() + LOOK_SOON_MS;
 	loop->look_soon = true;
@@ -307,6 +307,8 @@ static void begin_capture(struct loop *loop, int64_t now)
 	struct ca_watch_news news = news_of(loop, subject, CA_WATCH_CAPTURED);
 
 	loop->capture = (struct ca_job){
+		.epoll = loop->epoll,
+		.wake = CA_WAKE_CAPTURE,
 		.owner = { subject->pid, subject->started_date },
 		.reason = subject->wanted,
 		.when = ca_watch_date(),
@@ -317,12 +319,10 @@ static void begin_capture(struct loop *loop, int64_t now)
 	subject->wanted = CA_BY_NONE;
 	if (!make_room(loop, subject))
 		return;
-	if (ca_job_capture(&loop->capture, loop->watch, &loop->shelf)) {
-		ca_watch_wait(loop->epoll, loop->capture.pipe, EPOLLIN, CA_WAKE_CAPTURE, 0);
+	if (ca_job_capture(&loop->capture, loop->watch, &loop->shelf))
 		loop->room_due = now + ROOM_MS;
-	} else {
+	else
 		tell_failed(loop, strerror(errno));
-	}
 }
 
 static void queue_command(struct loop *loop, const struct ca_job *job, const char *name)
@@ -409,12 +409,15 @@ static void begin_command(struct loop *loop)
 
 	if (loop->command.child || !loop->command_count)
 		return;
-	loop->command = (struct ca_job){ .owner = first->owner, .reason = first->reason };
+	loop->command = (struct ca_job){
+		.epoll = loop->epoll,
+		.wake = CA_WAKE_COMMAND,
+		.owner = first->owner,
+		.reason = first->reason,
+	};
 	if (ca_job_command(&loop->command, loop->watch->command, first->file,
-			   ca_trigger_name(first->reason))) {
-		ca_watch_wait(loop->epoll, loop->command.pipe, EPOLLIN, CA_WAKE_COMMAND, 0);
+			   ca_trigger_name(first->reason)))
 		return;
-	}
 	tell_trouble(loop, "the command cannot be started");
 	next_command(loop);
 }
@@ -526,7 +529,8 @@ static void hear(struct loop *loop, enum ca_wake wake, int i)
 			finish_capture(loop);
 		break;
 	case CA_WAKE_COMMAND:
-		finish_command(loop);
+		if (loop->command.child)
+			finish_command(loop);
 		break;
 	}
 }
@@ -583,7 +587,7 @@ static void close_loop(struct loop *loop)
 		if (!loop->subjects[i].pid)
 			continue;
 		ca_groups_leave(&loop->groups, &loop->subjects[i].membership);
-		ca_subject_close(&loop->subjects[i]);
+		ca_subject_close(&loop->subjects[i], loop->epoll);
 	}
 	ca_groups_fini(&loop->groups);
 	close(loop->signals);

@@ -17,6 +17,8 @@ enum ca_wake { CA_WAKE_SIGNAL, CA_WAKE_SUBJECT, CA_WAKE_GROUP, CA_WAKE_EVENTS, C
 	       CA_WAKE_CAPTURE, CA_WAKE_COMMAND };
 /* Adds a descriptor, or changes what is waited for. */
 void ca_watch_wait(int epoll, int fd, uint32_t events, enum ca_wake wake, int i);
+/* Closes one that was added; closing alone would not take it out while a child has it too. -1 is allowed. */
+void ca_watch_close(int epoll, int fd);
 
 int64_t ca_watch_now(void); /* monotonic, milliseconds */
 int64_t ca_watch_date(void); /* since 1970, milliseconds */
@@ -138,7 +140,7 @@ struct ca_subject {
 /* False when it is gone already. */
 bool ca_subject_open(struct ca_subject *subject, const struct ca_proc_row *row,
 		     const struct ca_watch *watch, int64_t now);
-void ca_subject_close(struct ca_subject *subject);
+void ca_subject_close(struct ca_subject *subject, int epoll);
 /* Looks at it, and wants it when a trigger says so; false when it is gone. */
 bool ca_subject_look(struct ca_subject *subject, const struct ca_watch *watch, int64_t now);
 void ca_subject_want(struct ca_subject *subject, enum ca_trigger trigger);
@@ -183,16 +185,18 @@ void ca_shelf_undo(struct ca_shelf *shelf, int32_t pid, int64_t when);
 /* ---- job.c: the children -------------------------------------------------------- */
 
 struct ca_job {
-	pid_t child;      /* 0: none */
-	int pipe;         /* what it has to say; its end, when it has ended */
+	int epoll;
+	enum ca_wake wake; /* when its pipe has something: what it has to say, or its end */
+	pid_t child;       /* 0: none */
+	int pipe;
 	struct ca_owner owner;
 	enum ca_trigger reason;
-	int64_t when;     /* date of the capture, */
+	int64_t when;      /* date of the capture, */
 	uint64_t rss, used, limit; /* and what was taken then (watch.h) */
 };
 /* Begins the capture of job's owner, as of job's date. False: errno. */
 bool ca_job_capture(struct ca_job *job, const struct ca_watch *watch, const struct ca_shelf *shelf);
-/* When its pipe has something: what came of it. */
+/* When it wakes us: what came of it. */
 void ca_job_finish(struct ca_job *job, struct ca_watch_result *result);
 bool ca_job_command(struct ca_job *job, const char *command, const char *file, const char *reason);
 /* Waits for its end: the wait status. */

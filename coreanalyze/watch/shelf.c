@@ -49,6 +49,7 @@ void ca_shelf_part(const struct ca_shelf *shelf, int32_t pid, int64_t when, char
 /* What a name tells; *part: it was being written. False: it is none of ours. */
 static bool read_name(const char *name, int32_t *pid, int64_t *when, bool *part)
 {
+	static const char *const suffixes[] = { "core", "core.zst", "snapshot" };
 	struct tm tm = { 0 };
 	const char *rest = strptime(name, "%Y%m%dT%H%M%S", &tm);
 	unsigned ms;
@@ -57,8 +58,16 @@ static bool read_name(const char *name, int32_t *pid, int64_t *when, bool *part)
 	if (!rest || sscanf(rest, ".%3uZ-%d.%n", &ms, pid, &end) != 2 || !end || *pid <= 0)
 		return false;
 	*when = (int64_t)timegm(&tm) * 1000 + ms;
-	*part = strstr(rest + end, PART) != NULL;
-	return !strncmp(rest + end, "core", 4) || !strncmp(rest + end, "snapshot", 8);
+	for (size_t i = 0; i < CA_COUNT(suffixes); i++) {
+		const char *after = rest + end + strlen(suffixes[i]);
+
+		if (strncmp(rest + end, suffixes[i], strlen(suffixes[i])))
+			continue;
+		*part = !strncmp(after, PART, strlen(PART));
+		if (*part || !*after)
+			return true;
+	}
+	return false;
 }
 
 bool ca_watch_name(const char *name, int32_t *pid, int64_t *when)

@@ -84,14 +84,13 @@ bool ca_subject_open(struct ca_subject *subject, const struct ca_proc_row *row,
 	if ((subject->pidfd >= 0 || errno == ENOSYS) && subject->statm >= 0 && ca_proc_row(row->pid, &again) &&
 	    again.started == row->started)
 		return true;
-	ca_subject_close(subject);
+	ca_subject_close(subject, -1);
 	return false;
 }
 
-void ca_subject_close(struct ca_subject *subject)
+void ca_subject_close(struct ca_subject *subject, int epoll)
 {
-	if (subject->pidfd >= 0)
-		close(subject->pidfd);
+	ca_watch_close(epoll, subject->pidfd);
 	if (subject->statm >= 0)
 		close(subject->statm);
 	*subject = (struct ca_subject){ .pidfd = -1, .statm = -1 };

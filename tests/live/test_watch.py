@@ -8,9 +8,12 @@ import contextlib
 import glob
 import json
 import os
+import pwd
 import random
+import re
 import resource
 import select
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -30,12 +33,12 @@ MIB = 1 << 20
 class Watch:
     """`coreanalyze watch` into a directory of its own, and the events that it tells."""
 
-    def __init__(self, directory: str, *options: str, **more):
+    def __init__(self, directory: str, *options: str, before: list[str] | None = None, **more):
         self.directory = directory
         self.events: list[dict] = []
         self.buffer = b""
         self.process = subprocess.Popen(
-            [tool.path(), "watch", "--json", "-o", directory, *options],
+            [*(before or ()), tool.path(), "watch", "--json", "-o", directory, *options],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, bufsize=0, **more)
 
     def __enter__(self) -> Watch:
@@ -324,14 +327,12 @@ def test_pressure_without_it():
 
 # ---- what is kept
 
-def test_keep_and_bounds():
-    """The first and the newest stay; memory and descriptors do not grow."""
+def test_keep_and_then():
+    """The first and the newest stay; the command ends with its shell, whatever that leaves behind."""
     with directory() as folder, Worker("idle") as worker:
         with Watch(folder, "--pid", str(worker.pid), "--every", "300ms", "--keep", "3",
-                   "--then", 'test -f "$COREANALYZE_FILE" && echo "$COREANALYZE_PID '
-                   '$COREANALYZE_REASON" >>"$(dirname "$COREANALYZE_FILE")/log"') as watch:
-            watch.until(4, event="command")
-            resident, descriptors = watch.resident(), watch.descriptors()
+                   "--then", 'echo "$COREANALYZE_PID '
+                   '$COREANALYZE_REASON" >>"$(dirname "$COREANALYZE_FILE")/log"; sleep 2 &') as watch:
             count = times(10, 1000)
             watch.until(count, event="command")
             watch.until(count, event="captured")
@@ -464,6 +465,7 @@ def test_killed_in_a_capture():
             with Watch(folder, "--pid", str(worker.pid), "--every", "100ms", "--keep", "2") as watch:
                 watch.until(event="found")
                 time.sleep(moment.uniform(0, 0.6))
+            wait_until(lambda: not any(tracer for _, tracer in worker.states().values()))
             worker.check_untouched()
         with Watch(folder, "--pid", str(worker.pid), "--every", "1h") as watch:
             assert not [f for f in watch.files() if not f.endswith(".core")], watch.files()
@@ -650,3 +652,88 @@ def test_usage():
         assert done.returncode == 3 and "/proc/nowhere" in done.stderr, done
         done = tool.run("report", folder)
         assert done.returncode == 3 and "nothing to report" in done.stderr, done
+
+
+# ---- ready-made
+
+UNIT = os.path.join(SAMPLES, "coreanalyze-watch.service")
+SIDECAR = os.path.join(SAMPLES, "watch-sidecar.yaml")
+
+
+def read(path: str) -> str:
+    with open(path, encoding="utf-8") as f:
+        return f.read()
+
+
+def check_command_line(words: list[str]) -> None:
+    """It waits as it stands, but for the directory."""
+    assert words[:2] == ["coreanalyze", "watch"] and words[-2] == "-o", words
+    with directory() as folder:
+        options = [word for word in words[2:-2] if word != "--json"]
+        with Watch(folder, *options) as watch:
+            assert watch.stop() == 0
+
+
+def unit_values(key: str) -> list[str]:
+    return re.findall(rf"(?m)^{key}=(.*)$", read(UNIT))
+
+
+def test_unit():
+    command, = unit_values("ExecStart")
+    setting, = unit_values("Environment")
+    variable, value = setting.strip('"').split("=", 1)
+    words = command.replace(f"${variable}", value).split()
+    check_command_line(["coreanalyze", *words[1:]])
+    if not shutil.which("systemd-analyze"):
+        raise Skip("systemd-analyze is not installed")
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, os.path.basename(UNIT))
+        with open(path, "w", encoding="utf-8") as f:
+            f.write(read(UNIT).replace(words[0], os.path.abspath(tool.path())))
+        done = subprocess.run(["systemd-analyze", "verify", path], capture_output=True, text=True)
+    assert done.returncode == 0 and not done.stderr, done
+
+
+def test_sidecar():
+    words, = re.findall(r"(?m)^ +command: (\[.*\])$", read(SIDECAR))
+    check_command_line(json.loads(words))
+
+
+def capabilities(names) -> list[str]:
+    """What starts a program with these privileges of root's alone."""
+    kept = ",".join(["-all", *("+" + name.lower().removeprefix("cap_") for name in names)])
+    return ["setpriv", "--no-new-privs", "--bounding-set", kept, "--inh-caps", kept]
+
+
+def test_privileges():
+    """What the unit and the sidecar have is enough for a worker of another user."""
+    if os.geteuid() or not shutil.which("setpriv"):
+        raise Skip("this needs root and setpriv")
+    nobody = pwd.getpwnam("nobody")
+    in_sidecar = re.findall(r"add: \[(.*)\]", read(SIDECAR))[0].split(", ")
+    python = made_for_all(interpreters.chosen())
+    with Worker("heap", "10", python=python, user=nobody.pw_uid, group=nobody.pw_gid,
+                extra_groups=[]) as worker:
+        for names in (unit_values("CapabilityBoundingSet")[0].split(), in_sidecar):
+            with directory() as folder:
+                with Watch(folder, "--pid", str(worker.pid), "--every", "300ms",
+                           before=capabilities(names)) as watch:
+                    check_core(watch, watch.until(event="captured"), worker.pid)
+                    assert watch.stop() == 0
+        with directory() as folder:
+            with Watch(folder, "--pid", str(worker.pid), "--every", "300ms",
+                       before=capabilities(())) as watch:
+                assert "CAP_SYS_PTRACE" in watch.until(event="failed")["text"]
+                assert watch.files() == []
+        worker.check_untouched()
+
+
+def made_for_all(pythons) -> interpreters.Interpreter:
+    for python in reversed(pythons):
+        path = os.path.realpath(python.path)
+        folders = [path]
+        while folders[-1] != "/":
+            folders.append(os.path.dirname(folders[-1]))
+        if all(os.stat(f).st_mode & 0o5 == 0o5 for f in folders):
+            return python
+    raise Skip("no interpreter here may be run by another user")
