@@ -11,7 +11,7 @@
 #include "command.h"
 
 enum { KEY_PID = 4000, KEY_PIDFILE, KEY_NAME, KEY_CGROUP, KEY_RSS, KEY_PERCENT, KEY_GROWTH, KEY_PRESSURE,
-       KEY_EVERY, KEY_KEEP, KEY_MAX_DISK, KEY_COMPRESS, KEY_THEN };
+       KEY_EVERY, KEY_KEEP, KEY_MAX_DISK, KEY_COMPRESS, KEY_FORK, KEY_THEN };
 enum { DEFAULT_KEEP = 10, DEFAULT_PERCENT = 90 };
 #define DEFAULT_MAX_DISK (UINT64_C(10) << 30)
 
@@ -19,7 +19,7 @@ struct own {
 	struct ca_watch watch;
 	regex_t name;
 	unsigned sources;
-	bool compress;
+	bool compress, fork;
 	const struct ca_request *request;
 };
 
@@ -38,6 +38,7 @@ static const struct argp_option options[] = {
 	{"keep", KEY_KEEP, "N", 0, "files of each process: its first and its newest (10)", 3},
 	{"max-disk", KEY_MAX_DISK, "SIZE", 0, "of all files together (10G): the oldest go", 3},
 	{"compress", KEY_COMPRESS, NULL, 0, "cores as zstd does", 3},
+	{"fork", KEY_FORK, NULL, 0, "let a process go at once, and copy a fork of it, where nothing speaks against that; else as without", 3},
 	{"then", KEY_THEN, "COMMAND", 0, "run by sh after each capture, one at a time: COREANALYZE_FILE, _PID and _REASON tell it of what", 3},
 	{0},
 };
@@ -131,7 +132,6 @@ static void check(struct argp_state *state, struct own *own)
 		watch->keep = DEFAULT_KEEP;
 	if (!watch->max_disk)
 		watch->max_disk = DEFAULT_MAX_DISK;
-	watch->suffix = own->compress ? "core.zst" : "core";
 }
 
 static error_t parse(int key, char *arg, struct argp_state *state)
@@ -179,6 +179,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case KEY_COMPRESS:
 		own->compress = true;
 		return 0;
+	case KEY_FORK:
+		own->fork = true;
+		return 0;
 	case KEY_THEN:
 		watch->command = arg;
 		return 0;
@@ -194,11 +197,33 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 
 /* ---- what is done to a process: in the child ---------------------------------------- */
 
-static void explain(struct ca_watch_result *result, struct ca_error *err)
+static const char *explain(struct ca_context *ctx, const struct ca_error *err)
 {
-	snprintf(result->text, sizeof(result->text), "%s: %s%s%s", err->what, err->why,
-		 *err->advice ? ": " : "", err->advice);
-	ca_error_free(err);
+	return ca_arena_printf(&ctx->arena, "%s: %s%s%s", err->what, err->why, *err->advice ? ": " : "",
+			       err->advice);
+}
+
+static void note(struct ca_watch_result *result, const char *text)
+{
+	snprintf(result->text, sizeof(result->text), "%s", text);
+}
+
+/* What is refused, or fails, by a fork is done by a copy, and is told so. */
+static struct ca_error *write_core(const struct own *own, const struct ca_view *view, const char *file,
+				   struct ca_watch_result *result)
+{
+	struct ca_capture_options how = {.file = file, .compress = own->compress, .fork = own->fork};
+	struct ca_captured done = {0};
+	struct ca_error *err = ca_capture(view, &how, &done);
+
+	if (err && own->fork) {
+		note(result, explain(view->ctx, err));
+		ca_error_free(err);
+		how.fork = false;
+		err = ca_capture(view, &how, &done);
+	}
+	result->pause_ns = done.taken.pause_ns;
+	return err;
 }
 
 static void capture(void *arg, const struct ca_watch_order *order, struct ca_watch_result *result)
@@ -206,20 +231,16 @@ static void capture(void *arg, const struct ca_watch_order *order, struct ca_wat
 	const struct own *own = arg;
 	struct ca_context ctx;
 	struct ca_view view = {0};
-	struct ca_captured done = {0};
 	struct ca_error *err;
 
 	ca_context_init(&ctx);
 	err = ca_view_open(&ctx, order->pid, &view);
 	if (!err)
-		err = ca_capture(&view, &(struct ca_capture_options){
-			.file = order->part,
-			.compress = own->compress,
-		}, &done);
+		err = write_core(own, &view, order->part, result);
 	result->done = !err;
-	result->pause_ns = done.taken.pause_ns;
+	strcpy(result->suffix, own->compress ? "core.zst" : "core");
 	if (err)
-		explain(result, err);
+		note(result, explain(&ctx, err));
 }
 
 /* ---- a line for each event ------------------------------------------------------------- */

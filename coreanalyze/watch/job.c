@@ -75,13 +75,13 @@ static bool start(struct ca_job *job, int *end)
 
 /* ---- capture ----------------------------------------------------------------------- */
 
-bool ca_job_capture(struct ca_job *job, const struct ca_watch *watch, const struct ca_shelf *shelf)
+bool ca_job_capture(struct ca_job *job, const struct ca_watch *watch)
 {
 	struct ca_watch_result result = { 0 };
 	char part[128], path[4096];
 	int end;
 
-	ca_shelf_part(shelf, job->owner.pid, job->when, part, sizeof(part));
+	ca_shelf_name(job->owner.pid, job->when, "part", part, sizeof(part));
 	snprintf(path, sizeof(path), "%s/%s", watch->directory, part);
 	if (!start(job, &end))
 		return false;
@@ -122,6 +122,7 @@ void ca_job_finish(struct ca_job *job, struct ca_watch_result *result)
 	if (got != sizeof(*result))
 		tell_end(result, status);
 	result->text[sizeof(result->text) - 1] = '\0';
+	result->suffix[sizeof(result->suffix) - 1] = '\0';
 }
 
 /* ---- command -------------------------------------------------------------------------- */

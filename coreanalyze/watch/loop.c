@@ -319,7 +319,7 @@ static void begin_capture(struct loop *loop, int64_t now)
 	subject->wanted = CA_BY_NONE;
 	if (!make_room(loop, subject))
 		return;
-	if (ca_job_capture(&loop->capture, loop->watch, &loop->shelf))
+	if (ca_job_capture(&loop->capture, loop->watch))
 		loop->room_due = now + ROOM_MS;
 	else
 		tell_failed(loop, strerror(errno));
@@ -344,22 +344,22 @@ static void queue_command(struct loop *loop, const struct ca_job *job, const cha
 static void keep_file(struct loop *loop, const struct ca_watch_result *result)
 {
 	const struct ca_job *job = &loop->capture;
-	char name[128];
+	const struct ca_kept *kept;
 	struct ca_watch_news news = {
 		.event = CA_WATCH_CAPTURED,
-		.file = name,
 		.pause_ns = result->pause_ns,
 		.text = *result->text ? result->text : NULL,
 	};
 
-	ca_shelf_name(&loop->shelf, job->owner.pid, job->when, name, sizeof(name));
-	if (!ca_shelf_add(&loop->shelf, &job->owner, job->when, tell_dropped, loop, &news.bytes)) {
+	if (!ca_shelf_add(&loop->shelf, &job->owner, job->when, result->suffix, tell_dropped, loop, &kept)) {
 		tell_failed(loop, strerror(errno));
 		ca_shelf_undo(&loop->shelf, job->owner.pid, job->when);
 		return;
 	}
+	news.file = kept->name;
+	news.bytes = kept->bytes;
 	tell_capture(loop, news);
-	queue_command(loop, job, name);
+	queue_command(loop, job, kept->name);
 }
 
 static struct ca_subject *subject_of(struct loop *loop, const struct ca_job *job)

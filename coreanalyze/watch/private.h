@@ -170,15 +170,17 @@ typedef void ca_shelf_dropped(void *arg, const struct ca_kept *kept, const char 
 /* Takes the directory for itself alone, and clears what an earlier one left half-done. */
 struct ca_error *ca_shelf_open(struct ca_shelf *shelf, const struct ca_watch *watch);
 void ca_shelf_close(struct ca_shelf *shelf);
-/* "20261127T201103.123Z-1234.core", and what it is called until it is whole. */
-void ca_shelf_name(const struct ca_shelf *shelf, int32_t pid, int64_t when, char *name, size_t bytes);
-void ca_shelf_part(const struct ca_shelf *shelf, int32_t pid, int64_t when, char *name, size_t bytes);
+/* "20261127T201103.123Z-1234.core"; "part": until it is whole. */
+void ca_shelf_name(int32_t pid, int64_t when, const char *suffix, char *name, size_t bytes);
 /* Drops old files until so many bytes fit in; false: they cannot. *room: what there is. */
 bool ca_shelf_make_room(struct ca_shelf *shelf, uint64_t bytes, ca_shelf_dropped *dropped, void *arg,
 			uint64_t *room);
-/* The part is whole: gives it its name, and drops what is too much. False: errno. */
+/*
+ * The part is whole: gives it its name, drops what is too much and what else its
+ * maker left. False: errno. *kept: until another is.
+ */
 bool ca_shelf_add(struct ca_shelf *shelf, const struct ca_owner *owner, int64_t when,
-		  ca_shelf_dropped *dropped, void *arg, uint64_t *bytes);
+		  const char *suffix, ca_shelf_dropped *dropped, void *arg, const struct ca_kept **kept);
 /* The part is to be forgotten. */
 void ca_shelf_undo(struct ca_shelf *shelf, int32_t pid, int64_t when);
 
@@ -195,7 +197,7 @@ struct ca_job {
 	uint64_t rss, used, limit; /* and what was taken then (watch.h) */
 };
 /* Begins the capture of job's owner, as of job's date. False: errno. */
-bool ca_job_capture(struct ca_job *job, const struct ca_watch *watch, const struct ca_shelf *shelf);
+bool ca_job_capture(struct ca_job *job, const struct ca_watch *watch);
 /* When it wakes us: what came of it. */
 void ca_job_finish(struct ca_job *job, struct ca_watch_result *result);
 bool ca_job_command(struct ca_job *job, const char *command, const char *file, const char *reason);

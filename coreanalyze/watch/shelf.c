@@ -25,11 +25,11 @@ enum {
 	FLOOR_MAX = 1024 * 1024 * 1024, /* but no more than this */
 };
 
-#define PART ".part"
+#define PART "part"
 
 /* ---- names --------------------------------------------------------------------- */
 
-void ca_shelf_name(const struct ca_shelf *shelf, int32_t pid, int64_t when, char *name, size_t bytes)
+void ca_shelf_name(int32_t pid, int64_t when, const char *suffix, char *name, size_t bytes)
 {
 	time_t seconds = (time_t)(when / 1000);
 	char date[32];
@@ -37,44 +37,37 @@ void ca_shelf_name(const struct ca_shelf *shelf, int32_t pid, int64_t when, char
 
 	gmtime_r(&seconds, &tm);
 	strftime(date, sizeof(date), "%Y%m%dT%H%M%S", &tm);
-	snprintf(name, bytes, "%s.%03dZ-%d.%s", date, (int)(when % 1000), pid, shelf->watch->suffix);
+	snprintf(name, bytes, "%s.%03dZ-%d.%s", date, (int)(when % 1000), pid, suffix);
 }
 
-void ca_shelf_part(const struct ca_shelf *shelf, int32_t pid, int64_t when, char *name, size_t bytes)
+/* What a name tells, and where its suffix begins; NULL: it is none of ours. */
+static const char *read_name(const char *name, int32_t *pid, int64_t *when)
 {
-	ca_shelf_name(shelf, pid, when, name, bytes);
-	strncat(name, PART, bytes - strlen(name) - 1);
-}
-
-/* What a name tells; *part: it was being written. False: it is none of ours. */
-static bool read_name(const char *name, int32_t *pid, int64_t *when, bool *part)
-{
-	static const char *const suffixes[] = { "core", "core.zst", "snapshot" };
 	struct tm tm = { 0 };
 	const char *rest = strptime(name, "%Y%m%dT%H%M%S", &tm);
 	unsigned ms;
 	int end = 0;
 
 	if (!rest || sscanf(rest, ".%3uZ-%d.%n", &ms, pid, &end) != 2 || !end || *pid <= 0)
-		return false;
+		return NULL;
 	*when = (int64_t)timegm(&tm) * 1000 + ms;
-	for (size_t i = 0; i < CA_COUNT(suffixes); i++) {
-		const char *after = rest + end + strlen(suffixes[i]);
+	return rest + end;
+}
 
-		if (strncmp(rest + end, suffixes[i], strlen(suffixes[i])))
-			continue;
-		*part = !strncmp(after, PART, strlen(PART));
-		if (*part || !*after)
-			return true;
-	}
-	return false;
+static bool is_part(const char *suffix)
+{
+	return !strncmp(suffix, PART, strlen(PART));
 }
 
 bool ca_watch_name(const char *name, int32_t *pid, int64_t *when)
 {
-	bool part;
+	static const char *const suffixes[] = { "core", "core.zst", "snapshot", "snapshot.zst" };
+	const char *suffix = read_name(name, pid, when);
 
-	return read_name(name, pid, when, &part) && !part;
+	for (size_t i = 0; suffix && i < CA_COUNT(suffixes); i++)
+		if (!strcmp(suffix, suffixes[i]))
+			return true;
+	return false;
 }
 
 /* ---- what is there ---------------------------------------------------------------- */
@@ -105,16 +98,15 @@ static bool read_folder(struct ca_shelf *shelf)
 	const struct dirent *entry;
 	int32_t pid;
 	int64_t when;
-	bool part;
 
 	if (!folder)
 		return false;
 	while ((entry = readdir(folder))) {
-		if (!read_name(entry->d_name, &pid, &when, &part))
-			continue;
-		if (part)
+		const char *suffix = read_name(entry->d_name, &pid, &when);
+
+		if (suffix && is_part(suffix))
 			unlinkat(shelf->folder, entry->d_name, 0);
-		else
+		else if (ca_watch_name(entry->d_name, &pid, &when))
 			add(shelf, entry->d_name, pid, when);
 	}
 	closedir(folder);
@@ -259,21 +251,22 @@ static size_t too_many(const struct ca_shelf *shelf, const struct ca_owner *owne
 }
 
 bool ca_shelf_add(struct ca_shelf *shelf, const struct ca_owner *owner, int64_t when,
-		  ca_shelf_dropped *dropped, void *arg, uint64_t *bytes)
+		  const char *suffix, ca_shelf_dropped *dropped, void *arg, const struct ca_kept **kept)
 {
 	char name[NAME_BYTES], part[NAME_BYTES];
 
-	ca_shelf_name(shelf, owner->pid, when, name, sizeof(name));
-	ca_shelf_part(shelf, owner->pid, when, part, sizeof(part));
+	ca_shelf_name(owner->pid, when, suffix, name, sizeof(name));
+	ca_shelf_name(owner->pid, when, PART, part, sizeof(part));
 	if (renameat(shelf->folder, part, shelf->folder, name))
 		return false;
 	fsync(shelf->folder);
 	add(shelf, name, owner->pid, when);
-	*bytes = find(shelf, name) < shelf->count ? shelf->items[find(shelf, name)].bytes : 0;
 	for (size_t i; (i = too_many(shelf, owner)) != SIZE_MAX;)
 		drop(shelf, i, "more than --keep", dropped, arg);
 	while (shelf->count > 1 && shelf->bytes > shelf->watch->max_disk)
 		drop(shelf, least_missed(shelf, find(shelf, name)), "more than --max-disk", dropped, arg);
+	ca_shelf_undo(shelf, owner->pid, when);
+	*kept = &shelf->items[find(shelf, name)];
 	return true;
 }
 
@@ -283,7 +276,7 @@ void ca_shelf_undo(struct ca_shelf *shelf, int32_t pid, int64_t when)
 	DIR *folder = opendir(shelf->watch->directory);
 	const struct dirent *entry;
 
-	ca_shelf_part(shelf, pid, when, part, sizeof(part));
+	ca_shelf_name(pid, when, PART, part, sizeof(part));
 	while (folder && (entry = readdir(folder)))
 		if (!strncmp(entry->d_name, part, strlen(part)))
 			unlinkat(shelf->folder, entry->d_name, 0);

@@ -56,6 +56,7 @@ struct ca_watch_order {
 };
 struct ca_watch_result {
 	bool done;
+	char suffix[16];         /* of its name: "core", "core.zst", "snapshot" */
 	uint64_t pause_ns;
 	char text[1024];         /* not done: why; else "", or what is to be known */
 };
@@ -76,7 +77,6 @@ struct ca_watch {
 	uint64_t every_ms;
 	/* where to */
 	const char *directory;
-	const char *suffix;      /* of the files' names: "core" */
 	unsigned keep;           /* files of a process */
 	uint64_t max_disk;       /* bytes of all files */
 	const char *command;     /* run by sh after each capture; or NULL */

@@ -325,6 +325,35 @@ def test_pressure_without_it():
     assert done.returncode == 3 and done.stderr.count("\n") == 1, done
 
 
+# ---- how
+
+def test_fork():
+    """By a fork, and by a copy where the memory limit leaves a fork no room: which is told."""
+    with directory() as folder, memory_limit(600 * MIB) as group:
+        with Worker("heap", "100", preexec_fn=group) as worker:
+            with Watch(folder, "--pid", str(worker.pid), "--every", "500ms", "--fork") as watch:
+                forked = watch.until(event="captured")
+                group.set_limit(group.usage() + 50 * MIB)
+                count = len(watch.those(event="captured"))
+                copied = watch.until(count + 2, event="captured")
+                assert watch.stop() == 0
+            for event, method in ((forked, "fork"), (copied, "copy")):
+                info = tool.ask("info", os.path.join(folder, event["file"]))
+                assert info["taken"]["method"] == method, (event, info["taken"])
+            assert forked["text"] is None and copied["text"].count(" bytes)") >= 1, (forked, copied)
+            worker.check_untouched()
+
+
+def test_compress():
+    with directory() as folder, Worker("idle") as worker:
+        with Watch(folder, "--pid", str(worker.pid), "--every", "300ms", "--compress", "--keep", "1") as watch:
+            watch.until(3, event="captured")
+            assert watch.stop() == 0
+        name, = watch.files()
+        assert name.endswith(".core.zst") and tool.ask("info", os.path.join(folder, name))
+        assert len(tool.ask("report", folder)["files"]) == 1
+
+
 # ---- what is kept
 
 def test_keep_and_then():
