@@ -291,6 +291,8 @@ const struct ca_command ca_command_capture = {
 	.summary = "a core of a process that lives on",
 	.help = "Writes an ELF core of a process, which lives on: it stands still while its private memory "
 		"is copied, not while the file is written. gdb reads the core like one of gcore's.\n\n"
+		"With --fork it stands still for a fork() only, and the child is copied. A thread of the process "
+		"makes the call; what would hurt it is refused. What it writes meanwhile costs it memory.\n\n"
 		"Example: coreanalyze capture 1234 -o before.1234 --compress",
 	.options = options,
 	.parse = parse,
