@@ -31,7 +31,7 @@ import interpreters     # noqa: E402
 import tool             # noqa: E402
 
 EVERYTHING = ("types", "verify", "retained", "cycles", "emulation", "pause")
-PAUSE_MIB = 1024
+PAUSES_MIB = (1024, 4096)
 OBJECTS_A_ROUND = 10
 TARGET = """
 import sys
@@ -50,8 +50,9 @@ sys.stdin.read()
 """
 
 # Two lines on stdin make a turn: it prints the longest gap between two ticks since the first.
+# "fork" makes one and prints how long the call took.
 TICKING = """
-import sys, threading, time
+import os, sys, threading, time
 
 keep = [bytes(100000) for _ in range(int(sys.argv[1]) * 10)]
 gap, last = 0, time.monotonic()
@@ -64,8 +65,20 @@ def tick():
         gap, last = max(gap, now - last), now
 
 threading.Thread(target=tick, daemon=True).start()
+def fork():
+    began = time.monotonic()
+    child = os.fork()
+    if not child:
+        os._exit(0)
+    took = time.monotonic() - began
+    os.waitpid(child, 0)
+    return took
+
 print("ready", flush=True)
-while sys.stdin.readline():
+while line := sys.stdin.readline():
+    if line == "fork\\n":
+        print(fork(), flush=True)
+        continue
     gap = 0
     print("set", flush=True)
     sys.stdin.readline()
@@ -209,43 +222,57 @@ def measure_emulation(directory: str) -> None:
     print(f"{python.name}: {calls:,} calls of tp_traverse emulated, {cost * 1e6:.1f} us each")
 
 
-def measure_pause(directory: str) -> None:
+# What each pause may be, as a part of gcore's.
+PAUSES = {"capture": 0.4, "fork": 0.05}
+FORK_MOST = 1.5     # times a fork() of its own
+
+
+def ask_line(target: subprocess.Popen, line: str = "") -> str:
+    target.stdin.write(line + "\n")
+    target.stdin.flush()
+    return target.stdout.readline()
+
+
+def measure_pause(directory: str, mib: int) -> None:
     """How long a process stands still for a core, by its own clock."""
     python = chosen(None)[-1]
-    pauses = {"gcore": [], "capture": []}
-    with subprocess.Popen(python.command("-c", TICKING, str(PAUSE_MIB)), stdin=subprocess.PIPE,
+    core = os.path.join(directory, "core.pause")
+    with subprocess.Popen(python.command("-c", TICKING, str(mib)), stdin=subprocess.PIPE,
                           stdout=subprocess.PIPE, text=True, env=python.environment()) as target:
         assert target.stdout.readline() == "ready\n"
-        core = os.path.join(directory, "core.pause")
-        commands = {
-            "gcore": ["gdb", "-nx", "-batch", "-p", str(target.pid), "-ex", "gcore " + core],
-            "capture": [tool.path(), "capture", str(target.pid), "-o", core],
-        }
-        for _ in range(3):
+        capture = [tool.path(), "capture", str(target.pid), "-o", core]
+        commands = {"gcore": ["gdb", "-nx", "-batch", "-p", str(target.pid), "-ex", "gcore " + core],
+                    "capture": capture, "fork": [*capture, "--fork"], "rest": ["sleep", "0.2"]}
+        pauses = {name: [] for name in commands}
+        forks = []
+        for _ in range(5):
             for name, command in commands.items():
-                target.stdin.write("\n")
-                target.stdin.flush()
-                target.stdout.readline()
+                ask_line(target)
                 subprocess.run(command, check=True, stdout=subprocess.DEVNULL,
                                stderr=subprocess.DEVNULL)
-                target.stdin.write("\n")
-                target.stdin.flush()
-                pauses[name].append(float(target.stdout.readline()))
+                pauses[name].append(float(ask_line(target)))
+            forks.append(float(ask_line(target, "fork")))
         target.kill()
-    gcore, capture = (statistics.median(pauses[name]) for name in ("gcore", "capture"))
-    print(f"{python.name}: heap of {PAUSE_MIB:,} MiB: stood still for {gcore:.3f} s by gcore, "
-          f"{capture:.3f} s by capture: {capture / gcore:.2f} of it")
+    medians = {name: statistics.median(of) for name, of in pauses.items()}
+    own = statistics.median(forks)
+    print(f"{python.name}: heap of {mib:,} MiB: stood still for {medians['gcore']:.3f} s by gcore; "
+          f"at rest a tick takes up to {medians['rest'] * 1000:.1f} ms, fork() {own * 1000:.1f} ms")
+    for name, most in PAUSES.items():
+        print(f"  {name:9} {medians[name]:.3f} s, {medians[name] / medians['gcore']:.3f} of it "
+              f"(at most {most})" + (f", {medians[name] / own:.2f} times fork() (at most {FORK_MOST})"
+                                     if name == "fork" else ""), flush=True)
+    os.unlink(core)
 
 
 def main() -> None:
     args = options()
     with tempfile.TemporaryDirectory(prefix="coreanalyze-bench-") as directory:
-        for python in chosen(args.python):
+        for python in chosen(args.python) if ANSWERS.keys() & set(args.answer) else ():
             measure(python, args, directory)
         if "emulation" in args.answer:
             measure_emulation(directory)
-        if "pause" in args.answer:
-            measure_pause(directory)
+        for mib in PAUSES_MIB if "pause" in args.answer else ():
+            measure_pause(directory, mib)
 
 
 if __name__ == "__main__":

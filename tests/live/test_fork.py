@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import os
 import random
-import re
 import select
 import shutil
 import signal
@@ -21,8 +20,6 @@ import interpreters
 import tool
 from living import ANSWER_WITHIN, Worker, memory_limit, wait_until
 from runner import Skip, each_python, times
-
-SIGNALS_WAIT = 1.0
 
 
 class Program:
@@ -176,23 +173,25 @@ def test_killed_at_every_stage():
         count = os.path.join(directory, "count")
         environment = {**os.environ, "LD_PRELOAD": killer, "KILL_COUNT": count}
         with Program(path) as program:
-            command = [tool.path(), "capture", str(program.pid), "--fork", "-o",
+            command = [tool.path(), "capture", str(program.pid), "-o",
                        os.path.join(directory, "core")]
-            subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
-            with open(count) as f:
-                steps = int(f.read())
-            assert steps > 100
-            assert program.ask().startswith("ok") and not children(program.pid)
-            stages = random.sample(range(steps), min(times(40, 100000), steps))
-            for stage in stages:
-                done = subprocess.run(command, env={**environment, "KILL_AT": str(stage)},
-                                      stdout=subprocess.DEVNULL)
-                # Waits are counted too, and how many there are differs.
-                assert done.returncode in (-signal.SIGKILL, 0), (stage, done)
-                assert program.ask().startswith("ok"), stage
-            wait_until(lambda: is_untouched(program.pid))
-            told = tool.ask("capture", str(program.pid), "--reap")
-            assert told["left"] == 0 and not children(program.pid), told
+            for how, usual, least in (("--fork", 40, 100), ("--full", 8, 20)):
+                subprocess.run([*command, how], env=environment, check=True,
+                               stdout=subprocess.DEVNULL)
+                with open(count) as f:
+                    steps = int(f.read())
+                assert steps > least, (how, steps)
+                assert program.ask().startswith("ok") and not children(program.pid)
+                for stage in random.sample(range(steps), min(times(usual, 100000), steps)):
+                    done = subprocess.run([*command, how], stdout=subprocess.DEVNULL,
+                                          env={**environment, "KILL_AT": str(stage)})
+                    # Waits are counted too, and how many there are differs.
+                    assert done.returncode in (-signal.SIGKILL, 0), (how, stage, done)
+                    assert program.ask().startswith("ok"), (how, stage)
+                wait_until(lambda: is_untouched(program.pid))
+                told = tool.ask("capture", str(program.pid), "--reap")
+                assert told["left"] == 0 and not children(program.pid), told
+                assert how == "--fork" or told["reaped"] == 0, told
             assert program.ask().startswith("ok")
         assert set(os.listdir(directory)) <= {"registers", "killer", "count", "core"}
 

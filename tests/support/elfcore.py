@@ -55,9 +55,10 @@ class Core:
 
     def is_rseq(self, address: int, then: bytes, now: bytes) -> bool:
         """Whether what differs is a thread's struct rseq alone, where the kernel puts the
-        number of the CPU that it runs on: 32 bytes in glibc's descriptor of the thread."""
+        number of the CPU that it runs on: 32 bytes in glibc's descriptor of the thread, or
+        from 2.42 on below it."""
         places = [address + i for i, (a, b) in enumerate(zip(then, now)) if a != b]
-        return any(base <= places[0] and places[-1] < base + 0x1000 and
+        return any(base - 0x1000 <= places[0] and places[-1] < base + 0x1000 and
                    places[-1] - places[0] < 32 for base in self.registers("fs_base"))
 
 
