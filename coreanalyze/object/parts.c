@@ -78,6 +78,9 @@ static const struct row {
 	{"pyexpat.xmlparser", ALL, CA_HELD_HIDDEN, NULL, 0},
 	{"zlib.Compress", ALL, CA_HELD_HIDDEN, NULL, 0},
 	{"zlib.Decompress", ALL, CA_HELD_HIDDEN, NULL, 0},
+	{"zlib._ZlibDecompressor", ALL, CA_HELD_HIDDEN, NULL, 0},
+	{"_hmac.HMAC", ALL, CA_HELD_HIDDEN, NULL, 0},
+	{"compression.zstd.ZstdDict", ALL, CA_HELD_HIDDEN, NULL, 0},
 	{"xml.etree.ElementTree.XMLParser", AT(xmlparser, elementtree_module), CA_HELD_HIDDEN, NULL, 0},
 	{"functools.partial", AT(partial, placeholder), CA_HELD_WEAK, NULL, 0},
 	{"functools._lru_cache_wrapper", AT(lru, root_prev), CA_HELD_WEAK, NULL, 0},
@@ -234,7 +237,7 @@ static uint32_t state_bytes(const char *name)
 		{"_sha2.", UINT32_MAX},		 {"_sha256.", UINT32_MAX},
 		{"_sha512.", UINT32_MAX},	 {"_sha3.", UINT32_MAX},
 		{"_blake2.", UINT32_MAX},	 {"zlib.Compress", Z_STREAM_BYTES},
-		{"zlib.Decompress", Z_STREAM_BYTES},
+		{"zlib.Decompress", Z_STREAM_BYTES}, {"zlib._ZlibDecompressor", Z_STREAM_BYTES},
 	};
 
 	for (size_t i = 0; name && i < CA_COUNT(states); i++)
@@ -311,7 +314,7 @@ static const char *const not_visited[] = {
 	"_multibytecodec.MultibyteIncrementalEncoder", "_multibytecodec.MultibyteIncrementalDecoder",
 	"_multibytecodec.MultibyteStreamReader", "_multibytecodec.MultibyteStreamWriter",
 	"MultibyteIncrementalEncoder", "MultibyteIncrementalDecoder", "MultibyteStreamReader",
-	"MultibyteStreamWriter",
+	"MultibyteStreamWriter", "typing.ParamSpecArgs", "typing.ParamSpecKwargs",
 };
 
 bool ca_visits_type(const struct ca_layout *layout, const char *tp_name, bool is_tuple)

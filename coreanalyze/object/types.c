@@ -283,13 +283,32 @@ static uint32_t count_fields(const struct ca_reader *reader, const struct ca_typ
 	return fields <= MOST_FIELDS ? fields : 0;
 }
 
+/*
+ * A type that C makes at run time of one that is compiled in may have no tp_traverse but that
+ * one's, which knows of no such types (ssl.SSLError has BaseException's).
+ */
+static bool traverse_is_borrowed(const struct ca_reader *reader, const uint8_t *bytes)
+{
+	const struct ca_layout *layout = reader->layout;
+	uint64_t traverse = ca_load_u64(bytes + layout->type.tp_traverse);
+
+	for (int depth = 0; traverse && depth < MAX_BASES; depth++) {
+		bytes = type_bytes(reader, ca_load_u64(bytes + layout->type.tp_base));
+		if (!bytes)
+			return false;
+		if (!(ca_load_u64(bytes + layout->type.tp_flags) & CA_TPFLAGS_HEAPTYPE))
+			return ca_load_u64(bytes + layout->type.tp_traverse) == traverse;
+	}
+	return false;
+}
+
 /* What the type's instances have in words of their own, base by base. */
 static void find_parts(const struct ca_reader *reader, struct ca_type *type, int64_t weaklistoffset)
 {
 	const struct ca_layout *layout = reader->layout;
 	struct ca_part_maker *maker = ca_parts_begin(layout, type->basicsize);
 	ca_addr at = type->address;
-	bool told = false, told_gc = false, gc = false;
+	bool told = false, told_gc = false, gc = false, classes_visit = false;
 
 	type->visited = type->gc && type->flags & CA_TPFLAGS_HEAPTYPE;
 	for (int depth = 0; at && depth < MAX_BASES; depth++) {
@@ -310,6 +329,8 @@ static void find_parts(const struct ca_reader *reader, struct ca_type *type, int
 		base.python = ca_load_u64(bytes + layout->type.tp_flags) & CA_TPFLAGS_HEAPTYPE &&
 			      base.name && is_python_class(reader, at, text);
 		base.items = above && ca_load_u64(above + layout->type.tp_itemsize) && !type->is_meta;
+		/* What Python's classes have leaves it to a base from 3.9 on. */
+		classes_visit |= base.python && layout->c.traverse_gaps & CA_GAP_BEFORE_39;
 		if (!base.python && !told_gc) {
 			gc = type->gc && ca_load_u64(bytes + layout->type.tp_traverse);
 			told_gc = true;
@@ -319,7 +340,8 @@ static void find_parts(const struct ca_reader *reader, struct ca_type *type, int
 			find_slots(reader, at, &base);
 		else if (base.name && !told && ca_load_u64(bytes + layout->type.tp_flags) & CA_TPFLAGS_HEAPTYPE) {
 			type->visited &= ca_visits_type(layout, text,
-							type->flags & CA_TPFLAGS_TUPLE_SUBCLASS);
+							type->flags & CA_TPFLAGS_TUPLE_SUBCLASS) &&
+					 (classes_visit || !traverse_is_borrowed(reader, bytes));
 			told = true;
 		}
 		ca_parts_add(maker, &base);

@@ -64,15 +64,23 @@ waiting(sys.argv[1], object())
 LEAKY = """
 import os
 import sys
-import leaky
+
+try:
+    from leaky import leak
+except ImportError:     # no headers to build it with
+    import ctypes
+
+    def leak(o, times):
+        for _ in range(times):
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(o))
 
 class Victim:
     pass
 
 victims = [Victim() for i in range(30)]
 for victim in victims:
-    leaky.leak(victim, 7)
-leaky.leak(Victim(), 1)     # nothing refers to it any more
+    leak(victim, 7)
+leak(Victim(), 1)     # nothing refers to it any more
 with open(sys.argv[1] + ".new", "w") as f:
     f.write("{}")
 os.rename(sys.argv[1] + ".new", sys.argv[1] + ".1")
@@ -210,12 +218,12 @@ def test_references(python):
 def test_planted_leak(python):
     with tempfile.TemporaryDirectory() as directory:
         source = os.path.join(directory, "leaky.c")
+        with open(source, "w") as f:
+            f.write(LEAKY_C)
         try:
-            with open(source, "w") as f:
-                f.write(LEAKY_C)
             env = extension.build(python, directory, "leaky", source)
-        except cores.Unavailable as e:
-            raise Skip(str(e))
+        except cores.Unavailable:
+            env = None
         core, _ = dumped(python, directory, LEAKY, env)
         document = tool.ask("verify", core)
         excess = {r["type"]: r for r in document["refcounts"]["excess_by_type"]}

@@ -73,6 +73,123 @@ def rare_objects():
             types.DynamicClassAttribute(len), attempt(zip_importer, zipimport))
 
 
+@builder
+def every_exception():
+    """An instance of each exception of C that can be made of nothing, a text, or two."""
+    def kinds(kind):
+        yield kind
+        for below in type.__subclasses__(kind):
+            yield from kinds(below)
+
+    def texts(kind):
+        for arguments in ((), ("text",), ("text", [ValueError("inner")])):
+            try:
+                return kind(*arguments)
+            except Exception:
+                pass
+
+    return [texts(kind) for kind in set(kinds(BaseException))
+            if kind.__module__ in ("builtins", "ssl", "_csv", "concurrent.interpreters")]
+
+
+@builder
+def last_of_all():
+    """What nothing else here has an instance of."""
+    import asyncio
+    import codecs
+    import contextvars
+    import csv
+    import ctypes
+    import hashlib
+    import io
+    import json
+    import os
+    import signal
+    import sqlite3
+    import threading
+    import types
+    import typing
+    import zlib
+
+    def method():
+        new = ctypes.pythonapi.PyInstanceMethod_New
+        new.restype, new.argtypes = ctypes.py_object, [ctypes.py_object]
+        return new(len)
+
+    def ended():
+        child = os.fork()
+        if not child:
+            os._exit(0)
+        return os.waitid(os.P_PID, child, os.WEXITED)
+
+    def signalled():
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+        signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
+        info = signal.sigwaitinfo([signal.SIGUSR1])
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR1])
+        return info
+
+    def blob():
+        connection = sqlite3.connect(":memory:")
+        connection.execute("create table t (b blob)")
+        connection.execute("insert into t values (x'0102')")
+        return connection.blobopen("t", "b", 1)
+
+    def waiting():
+        async def nothing():
+            pass
+        loop = asyncio.new_event_loop()
+        return loop, loop.create_task(nothing())
+
+    def unraisable():
+        seen = []
+        hook, sys.unraisablehook = sys.unraisablehook, seen.append
+
+        class Fails:
+            def __del__(self):
+                raise ValueError("in vain")
+        Fails()
+        sys.unraisablehook = hook
+        return seen[0]
+
+    def dictionary():
+        from compression import zstd
+        return zstd.ZstdDict(b"0" * 100, is_raw=True)
+
+    def hashes():
+        import _hmac
+        return _hmac.new(b"key", b"text", "sha256")
+
+    def sums():
+        import _sha3
+        return _sha3.sha3_224(), _sha3.sha3_384(), _sha3.sha3_512(), _sha3.shake_256()
+
+    def graphemes():
+        import unicodedata
+        found = unicodedata.iter_graphemes("ab")
+        return found, next(found)
+
+    def template():
+        return iter(eval("t'a {1} b'"))
+
+    made = [attempt(make) for make in (
+        method, ended, signalled, blob, waiting, unraisable, dictionary, hashes, sums, graphemes,
+        lambda: os.statx("/", 0xfff),
+        lambda: contextvars.copy_context().values(),
+        lambda: codecs.getwriter("gb18030")(open("/dev/null", "wb")),
+        lambda: io._io._IOBase(), lambda: io._io._RawIOBase(), lambda: io._io._BufferedIOBase(),
+        lambda: io._io._TextIOBase(), lambda: zlib._ZlibDecompressor(),
+        lambda: json.encoder.c_make_encoder(None, str, str, None, ":", ",", False, False, True),
+        lambda: threading.ExceptHookArgs((ValueError, None, None, None)),
+        lambda: [typing.ParamSpec("P").args, typing.ParamSpec("P").kwargs],
+        lambda: types.GenericAlias(list, (int,)), lambda: csv.Error("text"))]
+    if sys.version_info >= (3, 14):
+        made.append(template())
+    return made, [attempt(lambda name=name: hashlib.new(name, usedforsecurity=False)
+                          if sys.version_info >= (3, 9) else hashlib.new(name))
+                  for name in sorted(hashlib.algorithms_guaranteed)]
+
+
 def semaphore():
     import _multiprocessing
     import os

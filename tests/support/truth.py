@@ -114,6 +114,7 @@ def _record(path, enabled, _none, blocks, count,
             "debug": gc.get_debug(), "stats": gc.get_stats(),
         }
         document.update(_process())
+        document["c_types"] = _c_types()
         document["interpreters"] = []
         for i, run in other_interpreters:
             document["interpreters"].append(
@@ -263,10 +264,13 @@ HEAP_TYPE = 1 << 9
 READY = 1 << 12
 _type_flags = type.__dict__["__flags__"].__get__
 _type_mro = type.__dict__["__mro__"].__get__
+_type_mro = type.__dict__["__mro__"].__get__
 _type_bases = type.__dict__["__bases__"].__get__
 _type_dict = type.__dict__["__dict__"].__get__
 _type_module = type.__dict__["__module__"].__get__
 _type_qualname = type.__dict__["__qualname__"].__get__
+_type_flags = type.__dict__["__flags__"].__get__
+_type_mro = type.__dict__["__mro__"].__get__
 
 
 def _more_referents(o):
@@ -370,6 +374,38 @@ class _Rows:
         if found != kind:
             self.failed.append(["type", hex(address), hex(kind), hex(found)])
         return count & 0xffffffff if sys.version_info >= (3, 12) else count
+
+
+def _c_types():
+    """Each type of C whose instances the collector watches, and all that derive from it, by name."""
+    HEAP, WATCHED = 1 << 9, 1 << 14
+    below = {}      # kind -> those that derive from it, itself too
+    for kind in _kinds():
+        for base in _type_mro(kind):
+            below.setdefault(base, []).append(kind)
+    with open("/proc/%d/mem" % os.getppid(), "rb", buffering=0) as memory:
+        return {type_name(kind): sorted(map(type_name, kinds)) for kind, kinds in below.items()
+                if _type_flags(kind) & WATCHED
+                and not (_type_flags(kind) & HEAP and _is_python_class(memory, kind))}
+
+
+def _kinds():
+    kinds = {object}
+    todo = [object]
+    while todo:
+        for kind in type.__subclasses__(todo.pop()):
+            if kind not in kinds:
+                kinds.add(kind)
+                todo.append(kind)
+    return kinds
+
+
+def _is_python_class(memory, kind):
+    """Its tp_name is its bare name: types of C have their module's before it."""
+    TP_NAME = 24
+    memory.seek(id(kind) + TP_NAME)
+    memory.seek(int.from_bytes(memory.read(8), sys.byteorder))
+    return b"." not in memory.read(200).split(b"\0")[0]
 
 
 def type_name(kind):
