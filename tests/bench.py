@@ -233,7 +233,7 @@ def ask_line(target: subprocess.Popen, line: str = "") -> str:
     return target.stdout.readline()
 
 
-def measure_pause(directory: str, mib: int) -> None:
+def measure_pause(directory: str, mib: int, runs: int) -> None:
     """How long a process stands still for a core, by its own clock."""
     python = chosen(None)[-1]
     core = os.path.join(directory, "core.pause")
@@ -245,7 +245,7 @@ def measure_pause(directory: str, mib: int) -> None:
                     "capture": capture, "fork": [*capture, "--fork"], "rest": ["sleep", "0.2"]}
         pauses = {name: [] for name in commands}
         forks = []
-        for _ in range(5):
+        for _ in range(runs):
             for name, command in commands.items():
                 ask_line(target)
                 subprocess.run(command, check=True, stdout=subprocess.DEVNULL,
@@ -272,7 +272,7 @@ def main() -> None:
         if "emulation" in args.answer:
             measure_emulation(directory)
         for mib in PAUSES_MIB if "pause" in args.answer else ():
-            measure_pause(directory, mib)
+            measure_pause(directory, mib, min(args.runs, 5))
 
 
 if __name__ == "__main__":

@@ -213,12 +213,17 @@ def test_gdb_reads_it():
         raise Skip("gdb is not installed")
     worker = os.path.join(cores.HERE, "worker.py")
     python = interpreters.chosen()[-1]
+    for how in ((), ("--fork",)):
+        check_gdb_reads(python, worker, *how)
+
+
+def check_gdb_reads(python, worker, *how):
     with tempfile.TemporaryDirectory() as directory:
         core = os.path.join(directory, "core")
         with subprocess.Popen(python.command(worker, "threads", "20"), stdin=subprocess.PIPE,
                               stdout=subprocess.PIPE, env=python.environment()) as process:
             assert process.stdout.readline() == b"ready\n"
-            tool.ask("capture", str(process.pid), "-o", core)
+            tool.ask("capture", str(process.pid), "-o", core, *how)
             with open(f"/proc/{process.pid}/exe", "rb"):
                 exe = os.readlink(f"/proc/{process.pid}/exe")
             process.kill()
@@ -257,6 +262,10 @@ def test_full_disk():
                     assert done.returncode == 3, done
                     assert "No space left" in done.stderr and "left behind" in done.stderr, done.stderr
                     assert os.listdir(small) == []
+                # That is known before: it is not even stopped.
+                done = tool.run("capture", str(process.pid), "-o", small + "/core", "--fork")
+                assert done.returncode == 3 and "larger disk" in done.stderr, done
+                assert "bytes)" in done.stderr and os.listdir(small) == [], done
                 check_lives(process)
         finally:
             subprocess.run(["umount", small], check=True)
