@@ -278,12 +278,10 @@ static bool has_ended(const struct ca_forking *f)
 	return poll(&process, 1, 0) > 0;
 }
 
-/* By a byte that it had: an exec() replaces its memory, and closes what the child holds open. */
+/* By its code: an exec() replaces all of its memory, and closes what the child holds open. */
 static bool has_memory(const struct ca_capturing *c)
 {
-	uint8_t byte;
-
-	return pread(c->view->mem, &byte, 1, (off_t)c->forking->injection.frame.start) == 1;
+	return ca_gadgets_hold(&c->forking->gadgets, c->view->mem);
 }
 
 static const char *why_end(const struct ca_capturing *c)

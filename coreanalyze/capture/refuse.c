@@ -103,14 +103,11 @@ static bool is_group_short(void *arg, const struct ca_memory_group *group)
 bool ca_fork_is_short(int32_t pid)
 {
 	char *meminfo = read_meminfo();
-	uint64_t total = number_of(meminfo, "MemTotal", 0);
-	uint64_t available = number_of(meminfo, "MemAvailable", total);
-	bool is_short = available < total / FLOOR_PART;
-
 	/* Its first line is MemTotal. */
-	if (!total && meminfo)
-		is_short = available < strtoull(meminfo + strcspn(meminfo, "0123456789"), NULL, 10) /
-					       FLOOR_PART;
+	const char *digits = meminfo ? meminfo + strcspn(meminfo, "0123456789") : "0";
+	uint64_t total = strtoull(digits, NULL, 10);
+	bool is_short = number_of(meminfo, "MemAvailable", total) < total / FLOOR_PART;
+
 	free(meminfo);
 	ca_memory_groups("", pid, is_group_short, &is_short);
 	return is_short;

@@ -422,6 +422,31 @@ def test_dies_meanwhile():
             assert set(os.listdir(directory)) <= {"core"}
 
 
+EXECUTES = """
+import os, sys
+heap = [bytes(1000) for _ in range(100000)]
+print("ready", flush=True)
+sys.stdin.readline()
+os.execv("/bin/sh", ["sh", "-c", "echo other; while read x; do echo $x; done"])
+"""
+
+
+def test_runs_another_program_meanwhile():
+    """The child is not kept: it would hold open what the new program closed."""
+    for _ in range(3):
+        with script(EXECUTES) as program, tempfile.TemporaryDirectory() as directory:
+            command = subprocess.Popen([tool.path(), "capture", str(program.pid), "--fork", "-o",
+                                        os.path.join(directory, "core")], text=True,
+                                       stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+            wait_until(lambda: children(program.pid) or command.poll() is not None)
+            assert program.ask() == "other"
+            _, said = command.communicate(timeout=ANSWER_WITHIN)
+            assert command.returncode == 0 or "another program" in said, said
+            tool.ask("capture", str(program.pid), "--reap")
+            assert not children(program.pid)
+            assert program.ask("hello") == "hello"
+
+
 def test_many_in_a_row():
     """Nothing of ours stays: no file, no process, no thread, no memory."""
     with Worker("threads", "3") as worker, tempfile.TemporaryDirectory() as directory:
