@@ -44,11 +44,11 @@ ifneq ($(SANITIZE),)
 our_cflags += -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer
 our_ldflags += -fsanitize=$(SANITIZE)
 endif
-libraries := -lbfd -larchive -lsmartcols -ljansson -lunicorn -lseccomp -lpthread -lm
+libraries := -lbfd -larchive -lzstd -lsmartcols -ljansson -lunicorn -lseccomp -lpthread -lm
 
 # ---- what there is: a layer is a folder
 
-layers := base image watch runtime capture heap object open graph analysis report
+layers := base image watch runtime capture heap object open graph store analysis report
 library_sources := $(foreach layer,$(layers),$(sort $(wildcard coreanalyze/$(layer)/*.c))) \
 	$(wildcard coreanalyze/session.c coreanalyze/library.c)
 command_sources := $(sort $(wildcard coreanalyze/command/*.c))

@@ -117,10 +117,13 @@ bool ca_target_object(struct ca_target *target, uint64_t address, struct ca_obje
 {
 	const struct ca_objects *objects = target->session->objects;
 	ca_node node = ca_objects_find(objects, address);
+	const struct ca_saved *saved = target->session->image->saved;
 	struct ca_object object;
+	bool shown;
 
 	if (!node || !ca_object_read(target->reader, address, &object))
 		return false;
+	shown = !saved || !saved->redacted || ca_object_is_named(target->reader, &object);
 	*info = (struct ca_object_info){
 		.address = address,
 		.type = objects->types[ca_node_type(objects, node)].name,
@@ -129,7 +132,7 @@ bool ca_target_object(struct ca_target *target, uint64_t address, struct ca_obje
 		.refcount = ca_object_refcount(&objects->rt->layout, object.at),
 		.immortal = ca_object_is_immortal(&objects->rt->layout, object.at),
 		.gc_tracked = ca_node_tracked(objects, node),
-		.value = ca_object_value(target->reader, &object, &target->session->ctx.arena),
+		.value = shown ? ca_object_value(target->reader, &object, &target->session->ctx.arena) : NULL,
 	};
 	return true;
 }

@@ -24,12 +24,13 @@ object    base image runtime
 open      base image runtime heap object
 capture   base image runtime
 graph     $below_graph
+store     $below_graph graph
 analysis  $below_graph graph
 report    base
-session   $below_graph graph analysis public
-library   $below_graph graph analysis public session
-command   $below_graph graph analysis public session library report capture watch
-main      $below_graph graph analysis public session library report watch command
+session   $below_graph graph store analysis public
+library   $below_graph graph store analysis public session
+command   $below_graph graph store analysis public session library report capture watch
+main      $below_graph graph store analysis public session library report watch command
 public
 "
 # X/X.h is a folder's interface; these are more of them.

@@ -193,6 +193,8 @@ void ca_context_init(struct ca_context *ctx); /* threads: the CPUs we may use */
 void ca_context_fini(struct ca_context *ctx);
 void ca_warn(struct ca_context *ctx, const char *kind, ca_addr where, const char *effect,
 	     const char *format, ...) CA_PRINTF(5, 6);
+/* Adds what was warned of elsewhere: text is copied, kind and effect must last. */
+void ca_warn_again(struct ca_context *ctx, const struct ca_warning *warning);
 void ca_progress(struct ca_context *ctx, const char *step, uint64_t done, uint64_t total);
 
 /* ---- parallel (parallel.c) -------------------------------------------- */

@@ -93,10 +93,9 @@ struct ca_request *ca_parsed_request(const struct argp_state *state);
 
 /*
  * Opens request's argument `index` as a session with the request's options. The
- * session is to be closed after an error too.
+ * session is to be closed after an error too. What has no values is asked for none.
  */
-struct ca_error *ca_open_target(const struct ca_request *request, size_t index,
-				struct ca_session **out);
+struct ca_error *ca_open_target(struct ca_request *request, size_t index, struct ca_session **out);
 /* Opens the first argument with all its objects, shows it, closes it. */
 struct ca_error *ca_show_objects(struct ca_request *request,
 				 struct ca_error *(*show)(struct ca_request *, struct ca_session *));
@@ -112,8 +111,8 @@ void ca_begin_document(struct ca_writer *w, const struct ca_request *request,
 void ca_put_target(struct ca_writer *w, const char *key, const struct ca_request *request,
 		   const struct ca_session *session);
 /* "warnings" of one or two sessions (NULL: none), and the end of the document. */
-struct ca_error *ca_end_document(struct ca_writer *w, const struct ca_session *session,
-				 const struct ca_session *other);
+struct ca_error *ca_end_document(struct ca_writer *w, struct ca_session *session,
+				 struct ca_session *other);
 /* The trust line. */
 void ca_put_trust(struct ca_writer *w, const struct ca_objects *objects);
 /* How many of `count` rows to show: the request's limit, else fallback (0: all). */

@@ -12,6 +12,7 @@ extern const struct ca_command ca_command_info;
 extern const struct ca_command ca_command_object;
 extern const struct ca_command ca_command_owners;
 extern const struct ca_command ca_command_retained;
+extern const struct ca_command ca_command_save;
 extern const struct ca_command ca_command_serve;
 extern const struct ca_command ca_command_suspects;
 extern const struct ca_command ca_command_types;
@@ -30,6 +31,7 @@ const struct ca_command *const ca_commands[] = {
 	&ca_command_gc,
 	&ca_command_cycles,
 	&ca_command_verify,
+	&ca_command_save,
 	&ca_command_capture,
 	&ca_command_watch,
 	&ca_command_serve,

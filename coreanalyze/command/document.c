@@ -60,8 +60,8 @@ static void watch_progress(const struct ca_request *request, struct ca_context *
 
 /* ---- targets and writers -------------------------------------------------- */
 
-struct ca_error *ca_open_target(const struct ca_request *request, size_t index,
-				struct ca_session **out)
+static struct ca_error *open_target(const struct ca_request *request, size_t index,
+				    struct ca_session **out)
 {
 	if (request->asked)
 		return ca_targets_find(request->asked->targets, request->args[index], request->threads,
@@ -75,6 +75,15 @@ struct ca_error *ca_open_target(const struct ca_request *request, size_t index,
 	watch_progress(request, &session->ctx);
 	*out = session;
 	return ca_session_open(session, request->args[index], &request->files);
+}
+
+struct ca_error *ca_open_target(struct ca_request *request, size_t index, struct ca_session **out)
+{
+	struct ca_error *err = open_target(request, index, out);
+
+	if (!err && (*out)->image->saved)
+		request->redact |= (*out)->image->saved->redacted;
+	return err;
 }
 
 static struct ca_error *show_stage(struct ca_request *request,
@@ -237,9 +246,12 @@ static void tell_cost(const struct ca_session *session)
 		(long)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 10000 % 100, usage.ru_maxrss);
 }
 
-struct ca_error *ca_end_document(struct ca_writer *w, const struct ca_session *session,
-				 const struct ca_session *other)
+struct ca_error *ca_end_document(struct ca_writer *w, struct ca_session *session,
+				 struct ca_session *other)
 {
+	ca_session_look(session);
+	if (other)
+		ca_session_look(other);
 	ca_list_begin(w, "warnings");
 	put_warnings(w, session);
 	put_warnings(w, other);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "command.h"
 
@@ -226,6 +227,36 @@ static void put_taken(struct ca_writer *w, const struct ca_image *image)
 	ca_object_end(w);
 }
 
+/* null where it is no snapshot. */
+static void put_saved(struct ca_writer *w, const struct ca_saved *saved)
+{
+	struct ca_arena scratch = {0};
+	char at[64] = "?";
+	struct tm tm;
+	time_t seconds;
+
+	if (!saved) {
+		ca_put_null(w, "snapshot");
+		return;
+	}
+	seconds = (time_t)saved->at;
+	if (gmtime_r(&seconds, &tm))
+		strftime(at, sizeof(at), "%Y-%m-%d %H:%M:%S UTC", &tm);
+
+	const char *from = ca_escape_arena(&scratch, saved->from, strlen(saved->from));
+	const char *by = ca_escape_arena(&scratch, saved->by, strlen(saved->by));
+
+	ca_object_begin(w, "snapshot");
+	ca_put_string(w, "from", from);
+	ca_put_int(w, "saved", saved->at);
+	ca_put_string(w, "version", by);
+	ca_put_bool(w, "redacted", saved->redacted);
+	ca_object_end(w);
+	ca_line(w, "a snapshot of %s, saved %s by coreanalyze %s%s", from, at, by,
+		saved->redacted ? ", without values" : "");
+	ca_arena_fini(&scratch);
+}
+
 static void put_summary(struct ca_writer *w, const struct ca_session *session)
 {
 	const struct ca_image *image = session->image;
@@ -252,6 +283,7 @@ static struct ca_error *run_info(struct ca_request *request, enum ca_status *sta
 
 		ca_begin_document(w, request, session);
 		put_summary(w, session);
+		put_saved(w, session->image->saved);
 		put_layout(w, session->rt);
 		put_interpreters(w, session->rt);
 		put_threads(w, session);

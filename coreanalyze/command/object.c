@@ -37,17 +37,10 @@ static bool is_brief(const struct ca_request *request)
 struct show {
 	struct ca_writer *w;
 	const struct ca_request *request;
-	const struct ca_session *session;
+	struct ca_session *session;
 	struct ca_reader *reader;
 	struct ca_arena scratch; /* for one object */
 };
-
-/* Values go under --redact, but names of types, modules, functions and files are kept. */
-static bool value_is_name(const struct ca_object *object, const char *type)
-{
-	return object->type->is_meta || strcmp(type, "builtins.function") == 0 ||
-	       strcmp(type, "builtins.module") == 0 || strcmp(type, "builtins.code") == 0;
-}
 
 static void put_error(struct show *show, ca_addr address, const char *error)
 {
@@ -70,7 +63,7 @@ static void put_object(struct show *show, ca_addr address)
 	}
 
 	const char *type = objects->types[ca_node_type(objects, node)].name;
-	const char *value = !show->request->redact || value_is_name(&object, type)
+	const char *value = !show->request->redact || ca_object_is_named(show->reader, &object)
 				    ? ca_object_value(show->reader, &object, &show->scratch)
 				    : NULL;
 	uint64_t refcount = ca_object_refcount(&objects->rt->layout, object.at);

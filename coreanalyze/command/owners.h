@@ -17,7 +17,7 @@ struct ca_owners_options {
 struct ca_owners_view {
 	const struct ca_request *request;
 	const struct ca_owners_options *own;
-	const struct ca_session *session;
+	struct ca_session *session;
 	struct ca_objects *objects;
 	const struct ca_graph *graph;
 	struct ca_ways ways;

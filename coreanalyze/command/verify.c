@@ -252,6 +252,8 @@ static struct ca_error *run_verify(struct ca_request *request, enum ca_status *s
 	struct ca_session *session = NULL;
 	struct ca_error *err = ca_open_target(request, 0, &session);
 
+	if (!err && session->image->saved && ((const struct own *)request->own)->deep)
+		err = ca_error_make(CA_TARGET, "--deep", "ask the core", "a snapshot has no code to run");
 	if (!err)
 		err = ca_session_graph(session);
 	if (!err)

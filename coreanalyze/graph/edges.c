@@ -45,20 +45,35 @@ struct ca_graph *ca_graph_from_edges(uint32_t object_count, uint32_t root_count,
 	return graph;
 }
 
+struct ca_graph *ca_graph_restore(const struct ca_objects *objects)
+{
+	struct ca_graph *graph = ca_alloc(sizeof(*graph));
+
+	graph->objects = objects;
+	graph->object_count = objects->count;
+	graph->labels = ca_label_cache_make();
+	graph->borrowed = true;
+	graph->reverse = ca_alloc(sizeof(*graph->reverse));
+	graph->reverse->ctx = objects->ctx;
+	return graph;
+}
+
 void ca_graph_free(struct ca_graph *graph)
 {
 	if (!graph)
 		return;
 	ca_label_cache_free(graph->labels);
 	free(graph->roots);
-	free(graph->first);
-	free(graph->to);
-	free(graph->flags);
 	free(graph->audit.items);
-	if (graph->reverse) {
+	if (!graph->borrowed) {
+		free(graph->first);
+		free(graph->to);
+		free(graph->flags);
+	}
+	if (graph->reverse && !graph->reverse->borrowed) {
 		free(graph->reverse->first);
 		free(graph->reverse->from);
-		free(graph->reverse);
 	}
+	free(graph->reverse);
 	free(graph);
 }

@@ -70,6 +70,7 @@ struct ca_reverse {
 	struct ca_context *ctx; /* whose workers make it; NULL: no others than the caller */
 	uint64_t *first;        /* [node_count + 1]; NULL: not asked for yet */
 	ca_node *from;          /* [edge_count] */
+	bool borrowed;          /* the arrays are a snapshot's */
 };
 
 struct ca_graph {
@@ -85,11 +86,17 @@ struct ca_graph {
 	struct ca_reverse *reverse; /* see ca_graph_in() */
 	struct ca_audit audit;   /* what the roots of kind static and C came from */
 	struct ca_label_cache *labels;
+	bool borrowed;           /* the arrays are a snapshot's */
 };
 
 /* Builds it from all objects, which must outlive it. */
 struct ca_error *ca_graph_build(struct ca_context *ctx, struct ca_objects *objects,
 				struct ca_graph **out);
+/*
+ * A graph of arrays that are a snapshot's, which must outlive it: they, the counts, roots and the audit are
+ * still to be set. roots and audit.items are the graph's to free.
+ */
+struct ca_graph *ca_graph_restore(const struct ca_objects *objects);
 /*
  * A graph by hand, without objects: `edges` pairs {from, to} of nodes below
  * node_count, in any order: each source keeps the order of its own. Node 0's edges
@@ -243,6 +250,8 @@ void ca_dominators_fini(struct ca_dominators *dominators);
  */
 const char *ca_edge_label(const struct ca_graph *graph, struct ca_reader *reader, ca_node from,
 			  uint64_t index, bool redact, struct ca_arena *arena);
+/* Is the tuple one of a code object's that hold names? What is in such, and what a class refers to, are attribute names. */
+bool ca_code_has_names(const struct ca_graph *graph, ca_node code, ca_addr tuple);
 /*
  * Calls with the label of each edge to `only` (0: of all), in order, at the cost of one
  * traversal; as above, nothing for most roots. The callee may empty the arena.

@@ -59,8 +59,7 @@ static const struct ca_type *type_of(const struct ca_graph *graph, ca_node node)
 	return graph->objects->types[ca_node_type(graph->objects, node)].type;
 }
 
-/* Is the tuple one of a code object's that hold names? */
-static bool has_names(const struct ca_graph *graph, ca_node code, ca_addr tuple)
+bool ca_code_has_names(const struct ca_graph *graph, ca_node code, ca_addr tuple)
 {
 	const struct ca_objects *objects = graph->objects;
 	const struct ca_layout *layout = &objects->rt->layout;
@@ -88,7 +87,7 @@ static bool is_name_tuple(const struct ca_graph *graph, ca_node tuple)
 
 	for (uint64_t i = 0; i < in.count; i++)
 		if (is_object(graph, in.nodes[i]) && ca_type_is(type_of(graph, in.nodes[i]), "code") &&
-		    has_names(graph, in.nodes[i], address))
+		    ca_code_has_names(graph, in.nodes[i], address))
 			return true;
 	return false;
 }

@@ -185,6 +185,12 @@ static struct ca_error *check_program_headers(struct ca_image *image, const Elf6
 	return NULL;
 }
 
+bool ca_core_is_snapshot(struct ca_bytes core)
+{
+	return core.size >= CA_SNAPSHOT_MAGIC_BYTES &&
+	       !memcmp(core.data, CA_SNAPSHOT_MAGIC, CA_SNAPSHOT_MAGIC_BYTES);
+}
+
 static struct ca_error *check_header(struct ca_image *image)
 {
 	Elf64_Ehdr header = { 0 };
@@ -320,8 +326,9 @@ static struct ca_error *open_core(struct ca_image *image, const struct ca_image_
 
 	if (!err)
 		err = ca_decompress(image, options);
-	if (!err)
-		err = check_header(image);
+	if (err || ca_core_is_snapshot(image->priv->core))
+		return err;
+	err = check_header(image);
 	if (!err)
 		err = read_program_headers(image);
 	return err;
@@ -355,7 +362,8 @@ struct ca_error *ca_image_open_core(struct ca_context *ctx, const char *path,
 		ca_image_close(image);
 		return err;
 	}
-	describe(image, options);
+	if (!ca_core_is_snapshot(image->priv->core))
+		describe(image, options);
 	*out = image;
 	return NULL;
 }

@@ -88,11 +88,14 @@ static uint64_t promised_end(int fd)
 /* What is no ELF file, or goes on behind its end, is not worth the disk. */
 static struct ca_error *look_at_headers(struct unpacking *u)
 {
-	char magic[SELFMAG];
+	char magic[CA_SNAPSHOT_MAGIC_BYTES];
 
 	if (u->end || u->size < HEADERS_MAX)
 		return NULL;
-	if (pread(u->spool.fd, magic, SELFMAG, 0) != SELFMAG || memcmp(magic, ELFMAG, SELFMAG))
+	if (pread(u->spool.fd, magic, sizeof(magic), 0) == sizeof(magic) &&
+	    !memcmp(magic, CA_SNAPSHOT_MAGIC, sizeof(magic)))
+		u->end = UINT64_MAX;
+	else if (memcmp(magic, ELFMAG, SELFMAG))
 		return refuse(u, "and what is packed in it is no ELF file");
 	u->end = promised_end(u->spool.fd) | 1;
 	return NULL;

@@ -44,6 +44,7 @@ void ca_image_close(struct ca_image *image)
 		ca_lazy_unmap(priv->copies[i].data);
 		munmap((void *)priv->copies[i].data, priv->copies[i].size);
 	}
+	ca_packed_unmap(priv->packed);
 	free(priv->copies);
 	free(priv->files);
 	free(priv->loads);
@@ -174,6 +175,20 @@ const void *ca_image_at(const struct ca_image *image, ca_addr addr, uint64_t len
 
 	if (!segment || !len || len > segment->end - addr)
 		return NULL;
+	if (image->priv->keep)
+		ca_keep_note(image->priv->keep, segment, addr, len);
+	return segment->data + (addr - segment->start);
+}
+
+const void *ca_image_part(const struct ca_image *image, ca_addr addr, uint64_t most, uint64_t *len)
+{
+	const struct ca_segment *segment = segment_at(image, addr);
+
+	if (!segment)
+		return NULL;
+	*len = segment->end - addr < most ? segment->end - addr : most;
+	if (image->priv->keep)
+		ca_keep_note(image->priv->keep, segment, addr, *len);
 	return segment->data + (addr - segment->start);
 }
 
@@ -193,12 +208,10 @@ bool ca_image_read(const struct ca_image *image, ca_addr addr, void *buffer, uin
 
 	while (len) {
 		uint64_t run;
-		const void *bytes = ca_image_run(image, addr, &run);
+		const void *bytes = ca_image_part(image, addr, len, &run);
 
 		if (!bytes)
 			return false;
-		if (run > len)
-			run = len;
 		memcpy(out, bytes, run);
 		out += run;
 		addr += run;
@@ -213,6 +226,8 @@ bool ca_image_u64(const struct ca_image *image, ca_addr addr, uint64_t *value)
 
 	if (!segment || segment->end - addr < sizeof(*value))
 		return ca_image_read(image, addr, value, sizeof(*value));
+	if (image->priv->keep)
+		ca_keep_note(image->priv->keep, segment, addr, sizeof(*value));
 	memcpy(value, segment->data + (addr - segment->start), sizeof(*value));
 	return true;
 }
@@ -249,7 +264,10 @@ bool ca_image_string(const struct ca_image *image, ca_addr addr, char *buffer, s
 			run = max;
 		const char *end = memchr(bytes, '\0', run);
 
-		memcpy(buffer, bytes, end ? (size_t)(end - bytes) + 1 : run);
+		if (end)
+			run = (uint64_t)(end - bytes) + 1;
+		ca_image_part(image, addr, run, &run);
+		memcpy(buffer, bytes, run);
 		if (end)
 			return true;
 		buffer += run;

@@ -85,6 +85,14 @@ struct ca_taken {
 	int gil_in_call;     /* 1: the holder is in a system call */
 };
 
+/* What a snapshot was made of: it has those bytes of memory that its analysis needs, the others are 0. */
+struct ca_saved {
+	const char *from;         /* the target's path then; not escaped */
+	const char *by;           /* version of coreanalyze; not escaped */
+	int64_t at;               /* seconds since 1970 */
+	bool redacted;            /* values are not in it */
+};
+
 enum ca_elf_class { CA_ELF32 = 1, CA_ELF64 = 2 };
 
 struct ca_image {
@@ -106,6 +114,7 @@ struct ca_image {
 	uint64_t core_bytes;       /* size of the core file, unpacked; of a process, what was copied */
 	bool live;                 /* of a process, not of a core */
 	struct ca_taken taken;
+	const struct ca_saved *saved; /* NULL: it is no snapshot's */
 	struct ca_image_private *priv;
 };
 
@@ -168,6 +177,8 @@ void ca_taken_format(const struct ca_taken *taken, char *buffer);
 const void *ca_image_at(const struct ca_image *image, ca_addr addr, uint64_t len);
 /* The longest run at addr: a pointer and its length, or NULL. */
 const void *ca_image_run(const struct ca_image *image, ca_addr addr, uint64_t *len);
+/* The run at addr, but at most `most` bytes of it: what the caller is going to read. */
+const void *ca_image_part(const struct ca_image *image, ca_addr addr, uint64_t most, uint64_t *len);
 /* Copies len bytes, also across segments; false (buffer undefined) if any is unknown. */
 bool ca_image_read(const struct ca_image *image, ca_addr addr, void *buffer, uint64_t len);
 bool ca_image_u64(const struct ca_image *image, ca_addr addr, uint64_t *value);
@@ -181,6 +192,52 @@ uint64_t ca_image_writable(const struct ca_image *image);
 /* The mapping or module that holds addr, or NULL. */
 const struct ca_mapping *ca_image_mapping(const struct ca_image *image, ca_addr addr);
 const struct ca_module *ca_image_module(const struct ca_image *image, ca_addr addr);
+
+/* ---- snapshots (keep.c, packed.c) ------------------------------------------- */
+
+/* How the file of a snapshot begins. */
+#define CA_SNAPSHOT_MAGIC "\x89" "CASNAP\n"
+enum { CA_SNAPSHOT_MAGIC_BYTES = 8 };
+/*
+ * ca_image_open_core() opens a snapshot's file too, and leaves the image empty: who knows the
+ * format fills it. The file's bytes, mapped until the image is closed; NULL: it is no snapshot.
+ */
+const uint8_t *ca_image_snapshot(const struct ca_image *image, uint64_t *bytes);
+
+/* Which words of the image were read: what a snapshot keeps. */
+struct ca_keep;
+/*
+ * From now on, and by any number of threads, ca_image_at(), _part(), _read(), _string(), _u64()
+ * and _u32() are noted. ca_image_run() is not: its caller says what of it is read.
+ */
+struct ca_keep *ca_keep_begin(struct ca_image *image);
+void ca_keep_bytes(struct ca_keep *keep, ca_addr addr, uint64_t bytes);
+/* The same, where they are in our memory; what lies in no segment is passed over. */
+void ca_keep_data(struct ca_keep *keep, const void *data, uint64_t bytes);
+/* These bytes are zeros all the same, though others of their words are read. */
+void ca_keep_blank(struct ca_keep *keep, ca_addr addr, uint32_t bytes);
+/* Copies [offset, offset + bytes) of a segment: zeros for what was not read. False: all are zeros. */
+bool ca_keep_copy(struct ca_keep *keep, size_t segment, uint64_t offset, uint64_t bytes,
+		  uint8_t *to);
+void ca_keep_end(struct ca_image *image);
+
+/*
+ * Memory that is unpacked by the chunk when it is first touched. Chunk i is zstd's frame in
+ * data[at[i]] to data[at[i + 1]], or nothing: zeros. What is damaged reads as zeros; ca_packed_damage()
+ * tells how many chunks were. data and at must outlive the image.
+ */
+struct ca_packed {
+	const uint8_t *data;
+	uint64_t data_bytes;
+	const uint64_t *at; /* [chunks + 1] */
+	uint64_t chunks;
+	uint64_t chunk_bytes; /* a power of 2, at least a page */
+};
+/* Returns where chunk 0 begins, or NULL with errno. It is the image's. */
+const uint8_t *ca_packed_map(struct ca_image *image, const struct ca_packed *packed);
+uint64_t ca_packed_damage(const struct ca_image *image);
+/* Gives each of image->modules what is private: after they were set from outside. */
+void ca_image_restore(struct ca_image *image);
 
 /*
  * A symbol's address in the target by name (without its version), .dynsym then

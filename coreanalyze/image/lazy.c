@@ -3,7 +3,8 @@
  * Memory that is read when it is first touched. A process that a debugger holds
  * stands still: nothing of it need be copied ahead. Its addresses are mapped
  * here without any right; a touch ends in a signal, whose handler reads the
- * pages around it from /proc/PID/mem and grants reading.
+ * pages around it from /proc/PID/mem and grants reading. A snapshot's memory is
+ * unpacked in the same way.
  *
  *   store   a file without a name, in memory or on disk, which holds what was read
  *   at      the store, mapped for those who read; rights by the chunk
@@ -26,9 +27,11 @@ enum { CHUNK = 64 * 1024 };
 struct lazy {
 	struct lazy *next;
 	ca_addr start;
-	uint64_t bytes;
+	uint64_t bytes, chunk;
 	uint8_t *at, *alias;
 	atomic_int mem; /* -1: the process goes on, what was not read reads as zeros */
+	ca_lazy_fill *fill; /* NULL: it is read from mem */
+	void *arg;
 };
 
 static _Atomic(struct lazy *) all;
@@ -74,6 +77,32 @@ static void fill(const struct lazy *lazy, uint64_t offset, uint64_t size)
 			memcpy(lazy->alias + offset + page, buffer + page, CA_PAGE);
 }
 
+static uint64_t chunk_size(const struct lazy *lazy, uint64_t offset)
+{
+	uint64_t left = lazy->bytes - offset;
+
+	return left < lazy->chunk ? left : lazy->chunk;
+}
+
+static void fill_chunk(const struct lazy *lazy, uint64_t offset)
+{
+	uint64_t size = chunk_size(lazy, offset);
+
+	if (lazy->fill)
+		lazy->fill(lazy->arg, offset, size, lazy->alias + offset);
+	else
+		fill(lazy, offset, size);
+}
+
+/* The kernel gives a process so many mappings and no more: from here on this is one. */
+static void fill_all(const struct lazy *lazy)
+{
+	for (uint64_t offset = 0; offset < lazy->bytes; offset += lazy->chunk)
+		fill_chunk(lazy, offset);
+	if (mprotect(lazy->at, lazy->bytes, PROT_READ))
+		abort();
+}
+
 static void touched(int number, siginfo_t *info, void *context)
 {
 	const uint8_t *at = info->si_addr;
@@ -86,11 +115,11 @@ static void touched(int number, siginfo_t *info, void *context)
 		sigaction(SIGSEGV, &action_before, NULL); /* it happens again, to whom it concerns */
 		return;
 	}
-	uint64_t offset = (uint64_t)(at - lazy->at) & ~(uint64_t)(CHUNK - 1);
-	uint64_t left = lazy->bytes - offset, size = left < CHUNK ? left : CHUNK;
+	uint64_t offset = (uint64_t)(at - lazy->at) & ~(lazy->chunk - 1);
 
-	fill(lazy, offset, size);
-	mprotect(lazy->at + offset, size, PROT_READ);
+	fill_chunk(lazy, offset);
+	if (mprotect(lazy->at + offset, chunk_size(lazy, offset), PROT_READ))
+		fill_all(lazy);
 	errno = kept;
 }
 
@@ -105,12 +134,12 @@ static void listen(void)
 	sigaction(SIGSEGV, &action, &action_before);
 }
 
-uint8_t *ca_lazy_map(int mem, int store, uint64_t offset, ca_addr start, uint64_t bytes)
+static uint8_t *map_lazy(struct lazy *lazy, int store, uint64_t offset)
 {
-	struct lazy *lazy = ca_alloc(sizeof(*lazy));
+	uint64_t bytes = lazy->bytes;
 	int flags = MAP_SHARED | MAP_NORESERVE;
 
-	*lazy = (struct lazy){ .next = all, .start = start, .bytes = bytes, .mem = mem };
+	lazy->next = all;
 	lazy->at = mmap(NULL, bytes, PROT_NONE, flags, store, (off_t)offset);
 	lazy->alias = mmap(NULL, bytes, PROT_READ | PROT_WRITE, flags, store, (off_t)offset);
 	if (lazy->at == MAP_FAILED || lazy->alias == MAP_FAILED) {
@@ -120,6 +149,22 @@ uint8_t *ca_lazy_map(int mem, int store, uint64_t offset, ca_addr start, uint64_
 	listen();
 	all = lazy;
 	return lazy->at;
+}
+
+uint8_t *ca_lazy_map(int mem, int store, uint64_t offset, ca_addr start, uint64_t bytes)
+{
+	struct lazy *lazy = ca_alloc(sizeof(*lazy));
+
+	*lazy = (struct lazy){ .start = start, .bytes = bytes, .chunk = CHUNK, .mem = mem };
+	return map_lazy(lazy, store, offset);
+}
+
+uint8_t *ca_lazy_map_by(ca_lazy_fill *give, void *arg, int store, uint64_t bytes, uint64_t chunk)
+{
+	struct lazy *lazy = ca_alloc(sizeof(*lazy));
+
+	*lazy = (struct lazy){ .bytes = bytes, .chunk = chunk, .mem = -1, .fill = give, .arg = arg };
+	return map_lazy(lazy, store, 0);
 }
 
 void ca_lazy_unmap(const uint8_t *at)

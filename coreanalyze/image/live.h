@@ -176,6 +176,12 @@ void ca_copy_fini(struct ca_copy *copy);
  * touched; store (a file, from offset on) keeps it. NULL: no address space.
  */
 uint8_t *ca_lazy_map(int mem, int store, uint64_t offset, ca_addr start, uint64_t bytes);
+/*
+ * Memory that give() has when it is first touched, a chunk at a time: it writes all bytes of `to` that are not 0
+ * at once, in a signal handler. chunk: a power of 2.
+ */
+typedef void ca_lazy_fill(void *arg, uint64_t offset, uint64_t bytes, uint8_t *to);
+uint8_t *ca_lazy_map_by(ca_lazy_fill *give, void *arg, int store, uint64_t bytes, uint64_t chunk);
 /* Before such memory is unmapped; nothing to other memory. */
 void ca_lazy_unmap(const uint8_t *at);
 

@@ -140,6 +140,8 @@ struct ca_image_private {
 
 	struct ca_bytes *copies; /* of a process's memory: mappings of ours */
 	size_t copy_count;
+	struct ca_keep *keep;    /* NULL: nobody asks what is read */
+	struct ca_packed_memory *packed; /* of a snapshot */
 
 	struct ca_file **files; /* in use */
 	size_t file_count, file_capacity;
@@ -163,6 +165,8 @@ void ca_image_keep_file(struct ca_image *image, struct ca_file *file);
 
 /* Maps a core; replaces the one that was mapped (core.c). */
 struct ca_error *ca_core_map(struct ca_image *image, int fd);
+/* The core's bytes are a snapshot's. */
+bool ca_core_is_snapshot(struct ca_bytes core);
 /* A program header of the core, whose table check_header() proved to be there. */
 Elf64_Phdr ca_core_phdr(const struct ca_image *image, uint64_t i);
 /* What the file has of the bytes that a program header promises. */
@@ -204,6 +208,11 @@ struct ca_file *ca_candidate_open(const struct ca_image_options *options,
 				  const char **why);
 /* argv, from the stack or else from NT_PRPSINFO (argv.c). */
 void ca_command_line_find(struct ca_image *image);
+
+/* Notes what is read (keep.c). */
+void ca_keep_note(struct ca_keep *keep, const struct ca_segment *segment, ca_addr addr,
+		  uint64_t bytes);
+void ca_packed_unmap(struct ca_packed_memory *packed); /* NULL is allowed */
 
 /* Asks libbfd about a checked core: architecture, pid, command (bfd.c). */
 void ca_bfd_core(struct ca_image *image);

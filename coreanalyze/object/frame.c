@@ -93,8 +93,10 @@ static const uint8_t *tuple_items(const struct ca_reader *reader, ca_addr tuple,
 {
 	const struct ca_layout *layout = reader->layout;
 	uint64_t size = tuple ? word_at(reader, tuple, layout->var.ob_size) : 0, run = 0;
-	const uint8_t *items = size ? ca_image_run(reader->image, tuple + (uint64_t)layout->tuple.ob_item, &run)
-				    : NULL;
+	const uint8_t *items = NULL;
+
+	if (size && size < UINT64_MAX / 8)
+		items = ca_image_part(reader->image, tuple + (uint64_t)layout->tuple.ob_item, size * 8, &run);
 
 	if (size > run / 8)
 		size = run / 8;
@@ -176,11 +178,13 @@ static void visit_frame_slots(struct ca_reader *reader, ca_addr frame, ca_addr c
 	ca_addr names = word_at(reader, code, layout->code.co_localsplusnames);
 	uint64_t locals = half_at(reader, code, layout->code.co_nlocalsplus);
 	uint64_t stack = half_at(reader, code, layout->code.co_stacksize), used, run = 0;
-	const uint8_t *data = ca_image_run(reader->image, frame + (uint64_t)layout->iframe.localsplus,
-					   &run);
+	const uint8_t *data = NULL;
 	bool known = used_slots(reader, frame, &used);
 
-	if (!data || locals + stack > MAX_SLOTS || locals + stack > run / 8)
+	if (locals + stack <= MAX_SLOTS)
+		data = ca_image_part(reader->image, frame + (uint64_t)layout->iframe.localsplus,
+				     (locals + stack) * 8, &run);
+	if (!data || locals + stack > run / 8)
 		return;
 	if (used > locals + stack)
 		known = false;

@@ -102,11 +102,11 @@ static int line_of(struct ca_reader *reader, const struct ca_object *code, int64
 	if (offset < 0 || !bytes || !ca_image_u64(reader->image, bytes + (uint64_t)layout->var.ob_size,
 						  &table.length))
 		return first;
-	table.bytes = ca_image_run(reader->image, bytes + (uint64_t)layout->bytes.ob_sval, &run);
+	table.bytes = ca_image_part(reader->image, bytes + (uint64_t)layout->bytes.ob_sval, table.length,
+				    &run);
 	if (!table.bytes)
 		return first;
-	if (table.length > run)
-		table.length = run;
+	table.length = run;
 	read[layout->c.line_table](&table, offset);
 	return table.line > 0 && table.line <= INT32_MAX ? (int)table.line : first;
 }

@@ -102,6 +102,8 @@ struct ca_types {
 };
 
 void ca_types_init(struct ca_types *types, const struct ca_runtime *rt);
+/* The same, where lookdict is known. */
+void ca_types_restore(struct ca_types *types, const struct ca_runtime *rt, ca_addr lookdict);
 void ca_types_fini(struct ca_types *types);
 
 /* What one worker reads with: a type lookup costs a compare when it was asked before. */
@@ -372,6 +374,8 @@ const char *ca_member_name(struct ca_reader *reader, const struct ca_type *type,
 /* len() of a dict, list, tuple, set or deque; false for other objects. */
 bool ca_object_length(struct ca_reader *reader, const struct ca_object *object, uint64_t *length);
 
+/* Its value is a name: it is a type, a module, a function or a code object. */
+bool ca_object_is_named(struct ca_reader *reader, const struct ca_object *object);
 /* A short, safe, escaped value ("'abc'", "42", "<function f>"), or NULL. In the arena. */
 const char *ca_object_value(struct ca_reader *reader, const struct ca_object *object,
 			    struct ca_arena *arena);

@@ -8,13 +8,17 @@ enum { MAX_BASES = 256, MAX_BASICSIZE = 1 << 24, MAX_ITEMSIZE = 1 << 20, MAX_TP_
 
 void ca_types_init(struct ca_types *types, const struct ca_runtime *rt)
 {
+	ca_types_restore(types, rt, ca_find_lookdict(rt));
+}
+
+void ca_types_restore(struct ca_types *types, const struct ca_runtime *rt, ca_addr lookdict)
+{
 	bool fresh;
 
-	*types = (struct ca_types){.rt = rt};
+	*types = (struct ca_types){.rt = rt, .lookdict = lookdict};
 	types->lock = ca_alloc(sizeof(pthread_mutex_t));
 	pthread_mutex_init(types->lock, NULL);
 	ca_map_add(&types->metatypes, rt->type_type, &fresh);
-	types->lookdict = ca_find_lookdict(rt);
 }
 
 static void free_learnt(struct ca_learnt *learnt)
@@ -260,11 +264,12 @@ static void find_slots(const struct ca_reader *reader, ca_addr type, struct ca_p
 	uint64_t slots, count, run;
 
 	if (!ca_image_u64(reader->image, type + (uint64_t)layout->heaptype.ht_slots, &slots) || !slots ||
-	    !ca_image_u64(reader->image, slots + (uint64_t)layout->var.ob_size, &count))
+	    !ca_image_u64(reader->image, slots + (uint64_t)layout->var.ob_size, &count) ||
+	    count > UINT32_MAX)
 		return;
-	base->slots = ca_image_run(reader->image, slots + (uint64_t)layout->tuple.ob_item, &run);
+	base->slots = ca_image_part(reader->image, slots + (uint64_t)layout->tuple.ob_item, count * 8, &run);
 	if (base->slots)
-		base->slot_count = (uint32_t)(count < run / 8 ? count : run / 8);
+		base->slot_count = (uint32_t)(run / 8);
 }
 
 /* Objects/structseq.c: a struct sequence's type tells how many fields there are. */
@@ -484,18 +489,19 @@ ca_addr ca_type_dict(const struct ca_reader *reader, ca_addr type)
 ca_addr ca_dict_get(const struct ca_reader *reader, ca_addr dict, const char *key)
 {
 	const struct ca_layout *layout = reader->layout;
-	uint64_t table, length = strlen(key), run;
+	uint64_t table, length = strlen(key);
 	struct ca_keys keys;
 
 	if (!ca_image_u64(reader->image, dict + layout->dict.ma_keys, &table) ||
 	    !ca_keys_parse(reader->image, layout, table, &keys))
 		return 0;
 
-	const uint8_t *entries = ca_image_run(reader->image, keys.entries, &run);
+	for (uint64_t i = 0; i < keys.nentries; i++) {
+		const uint8_t *entry = ca_image_at(reader->image,
+						   keys.entries + i * keys.entry_bytes + keys.key_at, 16);
 
-	for (uint64_t i = 0; entries && i < keys.nentries && (i + 1) * keys.entry_bytes <= run; i++) {
-		const uint8_t *entry = entries + i * keys.entry_bytes + keys.key_at;
-
+		if (!entry)
+			break;
 		if (ca_load_u64(entry) && ascii_equals(reader, ca_load_u64(entry), key, length))
 			return ca_load_u64(entry + 8);
 	}

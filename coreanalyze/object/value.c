@@ -39,14 +39,18 @@ static size_t put_utf8(uint8_t *out, uint32_t c)
 	return 4;
 }
 
-/* Where a str's characters are and how wide each is; false when it has none that can be read. */
-static bool find_characters(struct ca_reader *reader, const struct ca_object *str,
+/*
+ * Where a str's characters are and how wide each is; false when it has none that can be read. So
+ * many of them as `limit` are going to be.
+ */
+static bool find_characters(struct ca_reader *reader, const struct ca_object *str, uint64_t limit,
 			    const uint8_t **data, unsigned *kind, uint64_t *length)
 {
 	const struct ca_layout *layout = reader->layout;
 	uint32_t state = ca_load_u32(str->at + layout->ascii.state);
 	bool compact = state >> 5 & 1, ascii = state >> 6 & 1;
 	ca_addr at = str->address + (ascii ? layout->ascii.size : layout->compact.size);
+	uint64_t run;
 
 	*kind = state >> 2 & 7;
 	*length = ca_word(str, layout->ascii.length);
@@ -54,8 +58,11 @@ static bool find_characters(struct ca_reader *reader, const struct ca_object *st
 		at = ca_word(str, layout->unicode.data);
 	if ((*kind != 1 && *kind != 2 && *kind != 4) || *length >> 40)
 		return false;
-	*data = ca_image_at(reader->image, at, *length * *kind);
-	return *length == 0 || *data;
+	*data = ca_image_run(reader->image, at, &run);
+	if (*length == 0 || !*data || run < *length * *kind)
+		return *length == 0;
+	ca_image_part(reader->image, at, (*length < limit ? *length : limit) * *kind, &run);
+	return true;
 }
 
 static struct text read_text(struct ca_reader *reader, const struct ca_object *str,
@@ -66,7 +73,7 @@ static struct text read_text(struct ca_reader *reader, const struct ca_object *s
 	unsigned kind;
 	uint64_t length;
 
-	if (!find_characters(reader, str, &data, &kind, &length))
+	if (!find_characters(reader, str, limit, &data, &kind, &length))
 		return text;
 	text.cut = length > limit;
 	if (text.cut)
@@ -334,6 +341,19 @@ static const char *exception_value(struct ca_reader *reader, const struct ca_obj
 			out = ca_arena_printf(arena, "%s, ...", out);
 	}
 	return ca_arena_printf(arena, "%s)", out);
+}
+
+bool ca_object_is_named(struct ca_reader *reader, const struct ca_object *object)
+{
+	static const char *const names[] = {"builtins.function", "builtins.module", "builtins.code"};
+	struct ca_arena scratch = {0};
+	const char *name = ca_type_name(reader, object->type, &scratch);
+	bool named = object->type->is_meta;
+
+	for (size_t i = 0; i < CA_COUNT(names); i++)
+		named |= strcmp(names[i], name) == 0;
+	ca_arena_fini(&scratch);
+	return named;
 }
 
 const char *ca_object_value(struct ca_reader *reader, const struct ca_object *object,

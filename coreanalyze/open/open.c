@@ -86,8 +86,10 @@ struct ca_error *ca_objects_open(struct ca_context *ctx, const struct ca_runtime
 
 void ca_objects_close(struct ca_objects *objects)
 {
-	free(objects->mold);
-	free(objects->molds);
+	if (!objects->borrowed) {
+		free(objects->mold);
+		free(objects->molds);
+	}
 	free(objects->types);
 	ca_types_fini(&objects->types_registry);
 	ca_space_free(objects->space);

@@ -70,7 +70,41 @@ struct ca_objects {
 	struct ca_type_row *types;   /* by address */
 	uint32_t type_count;
 	struct ca_trust trust;
+	bool borrowed;               /* mold and molds are a snapshot's */
 };
+
+/* What of the objects a snapshot has (restore.c). The arrays are somebody else's, who outlives them. */
+struct ca_objects_saved {
+	struct {
+		ca_addr start, end;
+		uint32_t shift; /* log2 of the bytes for one bit */
+	} *regions;             /* sorted, disjoint */
+	size_t region_count;
+	const uint64_t *bits;   /* of all regions, one after the other: an object starts here */
+	uint64_t words;         /* in bits */
+	uint32_t count;
+	const uint32_t *mold;   /* as in struct ca_objects */
+	const struct ca_mold *molds;
+	uint32_t mold_count;
+	struct {
+		ca_addr address;
+		const char *name;
+		bool bytes_exact;
+	} *types;
+	uint32_t type_count;
+	ca_addr lookdict;       /* of the registry of types */
+	struct ca_trust trust;
+	enum ca_allocator allocator;
+	struct ca_arena_range *arenas; /* as in struct ca_heap */
+	size_t arena_count;
+	uint64_t arena_bytes, pool_bytes, raw_allocated_blocks;
+};
+
+/* regions and types are to be freed; arenas are the heap's. */
+void ca_objects_save(const struct ca_objects *objects, struct ca_objects_saved *saved);
+/* NULL: the parts do not go together, or a type is not there. Takes arenas over. */
+struct ca_objects *ca_objects_restore(struct ca_context *ctx, const struct ca_runtime *rt,
+				      const struct ca_objects_saved *saved);
 
 /* Everything of a runtime, which must outlive it. */
 struct ca_error *ca_objects_open(struct ca_context *ctx, const struct ca_runtime *rt,

@@ -101,6 +101,11 @@ static void note_heap(struct ca_space *space, ca_addr addr, uint64_t *words)
 	*words += region->words;
 }
 
+static uint64_t words_of(const struct ca_region *region)
+{
+	return ((region->end - region->start) >> region->shift) / 64 + 1;
+}
+
 /* Regions with blocks have three bitmaps more than the others. */
 static void make_bitmaps(struct ca_space *space)
 {
@@ -110,7 +115,7 @@ static void make_bitmaps(struct ca_space *space)
 	for (size_t i = 0; i < space->region_count; i++) {
 		struct ca_region *region = &space->regions[i];
 
-		region->words = ((region->end - region->start) >> region->shift) / 64 + 1;
+		region->words = words_of(region);
 		words += region->words;
 	}
 	for (size_t i = 0; i < heap->arena_count; i++)
@@ -154,8 +159,35 @@ struct ca_space *ca_space_build(const struct ca_image *image, const struct ca_he
 	return space;
 }
 
+struct ca_space *ca_space_restore(const struct ca_heap *heap, struct ca_region *regions, size_t count,
+				  const uint64_t *bits, uint64_t words)
+{
+	struct ca_space *space = ca_alloc(sizeof(*space));
+
+	space->heap = heap;
+	space->windows = ca_alloc(sizeof(*space->windows) << CA_TOP_BITS);
+	space->regions = regions;
+	for (size_t i = 0; i < count; i++) {
+		struct ca_region *region = &regions[i];
+
+		region->words = words_of(region);
+		if (region->words > words) {
+			ca_space_free(space);
+			return NULL;
+		}
+		region->objects = (uint64_t *)bits;
+		bits += region->words;
+		words -= region->words;
+		map_region(space, i);
+		space->region_count++;
+	}
+	return space;
+}
+
 void ca_space_free(struct ca_space *space)
 {
+	if (!space)
+		return;
 	for (size_t i = 0; i < space->region_count; i++)
 		free(space->regions[i].rank);
 	free(space->objects);

@@ -53,7 +53,10 @@ enum {
 };
 
 struct ca_space *ca_space_build(const struct ca_image *image, const struct ca_heap *heap);
-void ca_space_free(struct ca_space *space);
+/* Out of regions that have start, end and shift: bits are all their bitmaps of objects. False: they are too few. */
+struct ca_space *ca_space_restore(const struct ca_heap *heap, struct ca_region *regions, size_t count,
+				  const uint64_t *bits, uint64_t words);
+void ca_space_free(struct ca_space *space); /* NULL is allowed */
 /* Numbers the set bits of objects, in address order from 1; returns the last number. */
 uint64_t ca_space_rank(struct ca_space *space);
 
