@@ -11,7 +11,7 @@ static const char *read_name(const struct ca_reader *reader, ca_addr at, struct 
 {
 	enum { LONGEST = 64 };
 	uint64_t readable;
-	const char *text = ca_image_run(reader->image, at, &readable);
+	const char *text = ca_image_part(reader->image, at, LONGEST + 1, &readable);
 	size_t length = 0;
 
 	if (!text)

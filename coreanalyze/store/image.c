@@ -31,6 +31,8 @@ static void taken_facts(struct ca_facts *facts, struct ca_taken *taken)
 {
 	ca_fact_raw(facts, taken->method, sizeof(taken->method));
 	taken->method[sizeof(taken->method) - 1] = '\0';
+	ca_fact_i32(facts, &taken->pid);
+	ca_fact_i32(facts, &taken->lwp);
 	ca_fact_i64(facts, &taken->at);
 	ca_fact_u64(facts, &taken->pause_ns);
 	ca_fact_u32(facts, &taken->attempts);

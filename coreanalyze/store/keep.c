@@ -18,7 +18,7 @@ struct asker {
 	struct ca_reader *reader;
 	struct ca_arena arena;     /* for answers, which nobody reads */
 	const uint64_t *names;     /* bit by node: names of attributes; NULL: values are kept */
-	bool has_frame;            /* the present object's labels tell of one */
+	bool is_told_more;         /* labels of the present object tell of frames, or of what its type declares */
 };
 
 struct asking {
@@ -187,7 +187,8 @@ static void ask_refs(struct ca_visitor *v, const struct ca_refs *refs)
 	bool is_variable = refs->via == CA_VIA_NAMED || refs->via == CA_VIA_LOCAL;
 
 	keep_refs(a, refs->data, refs->count, refs->stride);
-	a->has_frame |= refs->via == CA_VIA_LOCAL || refs->via == CA_VIA_STACK;
+	a->is_told_more |= refs->via == CA_VIA_LOCAL || refs->via == CA_VIA_STACK ||
+			   refs->via == CA_VIA_UNKNOWN;
 	if (!refs->names)
 		return;
 	keep_refs(a, refs->names, refs->count, refs->names_stride);
@@ -224,9 +225,9 @@ static void ask_object(struct asker *a, ca_node node, ca_addr address)
 	if (!ca_object_read(a->reader, address, &object))
 		return;
 	keep_object(a, &object);
-	a->has_frame = false;
+	a->is_told_more = false;
 	ca_object_traverse(a->reader, &object, &a->visitor);
-	if (a->has_frame)
+	if (a->is_told_more)
 		ask_labels(a, node);
 	if (!a->names || is_set(a->names, node) || ca_object_is_named(a->reader, &object))
 		ca_object_value(a->reader, &object, &a->arena);

@@ -8,6 +8,36 @@
 
 #include "private.h"
 
+/*
+ * What these have is written here, or made anew when it is read. Who adds to one of them adds it to its facts, with a
+ * new version, or sees that it need not be, and puts in its new size.
+ */
+#define SIZE(structure, bytes)                                                       \
+	_Static_assert(sizeof(struct structure) == (bytes), "a snapshot lacks what is new in " #structure)
+SIZE(ca_image, 232);
+SIZE(ca_taken, 80);
+SIZE(ca_mapping, 48);
+SIZE(ca_module, 152);
+SIZE(ca_lwp, 72);
+SIZE(ca_segment, 32);
+SIZE(ca_runtime, 2552);
+SIZE(ca_interp, 32);
+SIZE(ca_thread, 40);
+SIZE(ca_found_field, 24);
+SIZE(ca_objects, 272);
+SIZE(ca_heap, 88);
+SIZE(ca_arena_range, 24);
+SIZE(ca_trust, 48);
+SIZE(ca_mold, 32);
+SIZE(ca_type_row, 24);
+SIZE(ca_learnt, 72);
+SIZE(ca_types, 128);
+SIZE(ca_graph, 128);
+SIZE(ca_root, 24);
+SIZE(ca_mismatch, 16);
+SIZE(ca_audit, 40);
+#undef SIZE
+
 /* ---- facts ------------------------------------------------------------------- */
 
 static void put_facts(struct ca_draft *draft, const struct ca_saving *saving,
