@@ -224,16 +224,25 @@ static struct ca_error *run_verb(const struct verb *verb, struct ca_targets *tar
 
 /* ---- commands ------------------------------------------------------------------ */
 
-/* argv[0], then "--" hides nothing: the target goes first, the rest as it was given. */
-static char **make_argv(const json_t *args, int *argc)
+/* argv[0], the target where there is just one, the words as they were given. */
+static char **make_argv(const json_t *args, const char *target, int *argc)
 {
 	size_t count = json_array_size(args);
-	char **argv = ca_alloc((count + 2) * sizeof(*argv));
+	char **argv = ca_alloc((count + 3) * sizeof(*argv));
 
+	*argc = 1;
+	if (target)
+		argv[(*argc)++] = ca_strdup(target);
 	for (size_t i = 0; i < count; i++)
-		argv[1 + i] = ca_strdup(json_string_value(json_array_get(args, i)));
-	*argc = (int)count + 1;
+		argv[(*argc)++] = ca_strdup(json_string_value(json_array_get(args, i)));
 	return argv;
+}
+
+static void free_argv(char **argv, int argc)
+{
+	for (int i = 1; i < argc; i++)
+		free(argv[i]);
+	free(argv);
 }
 
 static struct ca_error *misuse(const struct ca_command *command, const char *why)
@@ -247,12 +256,10 @@ static struct ca_error *misuse(const struct ca_command *command, const char *why
 	return ca_error_make(CA_USAGE, command->name, advice, "%s", why);
 }
 
-/* The target is left out of args; of two, the first may be. */
+/* Of two targets the first may be left out. */
 static void add_target(struct ca_request *request)
 {
-	size_t targets = request->command->targets ? request->command->targets : 1;
-
-	if (targets > 1 && request->arg_count >= targets)
+	if (request->arg_count >= request->command->targets)
 		return;
 	request->args = ca_realloc(request->args, (request->arg_count + 1) * sizeof(*request->args));
 	memmove(request->args + 1, request->args, request->arg_count * sizeof(*request->args));
@@ -277,7 +284,7 @@ static struct ca_error *run_command(struct ca_request *request, const json_t *ar
 				    enum ca_status *status)
 {
 	int argc;
-	char **argv = make_argv(args, &argc);
+	char **argv = make_argv(args, request->command->targets > 1 ? NULL : ".", &argc);
 	struct ca_error *err;
 
 	if (ca_request_parse(request, argc, argv))
@@ -287,9 +294,7 @@ static struct ca_error *run_command(struct ca_request *request, const json_t *ar
 	if (!err)
 		err = request->command->run(request, status);
 	ca_request_fini(request);
-	for (int i = 1; i < argc; i++)
-		free(argv[i]);
-	free(argv);
+	free_argv(argv, argc);
 	return err;
 }
 
@@ -317,11 +322,15 @@ static struct ca_error *run_question(struct ca_asked *asked, const struct ca_que
 	}
 
 	int argc;
-	char **argv = make_argv(args, &argc);
+	char **argv = make_argv(args, NULL, &argc);
 
 	request.args = argv + 1;
 	request.arg_count = (size_t)argc - 1;
-	return run_verb(verb, asked->targets, &request);
+
+	struct ca_error *err = run_verb(verb, asked->targets, &request);
+
+	free_argv(argv, argc);
+	return err;
 }
 
 /* ---- the line ------------------------------------------------------------------ */

@@ -219,7 +219,7 @@ static struct ca_error *start_anew(struct front *front)
 {
 	if (!front->ready && ++front->deaths > EARLY_DEATHS_MAX)
 		return ca_error_make(CA_INTERNAL, "cannot go on", "", "the analysis of the target ended early");
-	if (front->busy && !front->runner && !front->cancelled && !front->retried) {
+	if (front->busy && !front->runner && !front->answered && !front->cancelled && !front->retried) {
 		front->busy = false; /* it was not begun: the next one is asked */
 		front->retried = true;
 	} else if (front->busy) {
