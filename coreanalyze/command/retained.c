@@ -23,6 +23,20 @@ static const struct argp_option options[] = {
 	{0},
 };
 
+static void check(const struct ca_request *request, const struct argp_state *state)
+{
+	const struct own *own = request->own;
+	ca_addr address;
+
+	if (own->by != BY_OBJECT && (own->under || own->top))
+		ca_bad_usage(state, "--by goes with none of --under, --top, --all");
+	if (request->arg_count > 1 && (own->by != BY_OBJECT || own->under || own->top))
+		ca_bad_usage(state, "addresses go with none of --by, --under, --top, --all");
+	for (size_t i = 1; i < request->arg_count; i++)
+		if (!ca_parse_address(request->args[i], &address))
+			ca_bad_usage(state, "'%s' is no address", request->args[i]);
+}
+
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
 	struct own *own = ca_parsed_request(state)->own;
@@ -47,8 +61,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		own->top = TOP_ALL;
 		return 0;
 	case ARGP_KEY_END:
-		if (own->by != BY_OBJECT && (own->under || own->top))
-			ca_bad_usage(state, "--by goes with none of --under, --top, --all");
+		check(ca_parsed_request(state), state);
 		return ARGP_ERR_UNKNOWN;
 	}
 	return ARGP_ERR_UNKNOWN;
@@ -132,6 +145,23 @@ static void put_objects(struct show *show, ca_node under)
 	}
 	ca_table_end(show->w, biggest.all - biggest.count);
 	ca_biggest_fini(&biggest);
+}
+
+/* Those that were named, as they were named. */
+static void put_asked(struct show *show)
+{
+	const struct ca_request *request = show->request;
+
+	ca_put_uint(show->w, "objects_total", request->arg_count - 1);
+	ca_table_begin(show->w, "objects", object_columns, CA_COUNT(object_columns));
+	for (size_t i = 1; i < request->arg_count; i++) {
+		ca_addr address = 0;
+
+		ca_parse_address(request->args[i], &address);
+		put_object(show, ca_objects_find(show->objects, address));
+		ca_arena_fini(&show->arena);
+	}
+	ca_table_end(show->w, 0);
 }
 
 /* ---- groups ------------------------------------------------------------------ */
@@ -245,20 +275,38 @@ static void put_totals(struct show *show)
 	ca_line(show->w, "%s objects, %s", ca_grouped(show->retained.objects[0]).text, bytes);
 }
 
+static struct ca_error *no_object(const char *option, ca_addr address)
+{
+	return ca_error_make(CA_USAGE, option, "give an address that a table printed",
+			     "no object starts at 0x%llx", (unsigned long long)address);
+}
+
 static struct ca_error *find_under(const struct show *show, ca_node *under)
 {
 	*under = show->own->under ? ca_objects_find(show->objects, show->own->under) : 0;
-	if (!show->own->under || *under)
-		return NULL;
-	return ca_error_make(CA_USAGE, "--under", "give an address that a table printed",
-			     "no object starts at 0x%llx", (unsigned long long)show->own->under);
+	return show->own->under && !*under ? no_object("--under", show->own->under) : NULL;
+}
+
+static struct ca_error *check_asked(const struct show *show)
+{
+	for (size_t i = 1; i < show->request->arg_count; i++) {
+		ca_addr address = 0;
+
+		ca_parse_address(show->request->args[i], &address);
+		if (!ca_objects_find(show->objects, address))
+			return no_object("ADDR", address);
+	}
+	return NULL;
 }
 
 static void put_rows(struct show *show, ca_node under)
 {
 	switch (show->own->by) {
 	case BY_OBJECT:
-		put_objects(show, under);
+		if (show->request->arg_count > 1)
+			put_asked(show);
+		else
+			put_objects(show, under);
 		break;
 	case BY_TYPE:
 		put_types(show);
@@ -277,6 +325,8 @@ static struct ca_error *show_retained(struct ca_request *request, struct ca_sess
 
 	if (!err)
 		err = find_under(&show, &under);
+	if (!err)
+		err = check_asked(&show);
 	if (err)
 		return err;
 	show.graph = session->graph;
@@ -305,13 +355,13 @@ static struct ca_error *run_retained(struct ca_request *request, enum ca_status 
 
 const struct ca_command ca_command_retained = {
 	.name = "retained",
-	.args = "TARGET",
+	.args = "TARGET [ADDR...]",
 	.least_args = 1,
-	.most_args = 1,
+	.most_args = SIZE_MAX,
 	.summary = "what would be freed with an object",
 	.help = "What would be freed with an object: itself, and all that is reachable through it alone.\n\n"
 		"Objects that are inside another one are left out; --under ADDR shows what is inside, "
-		"one step down. Modules and their dicts are not objects here: what they define is.\n\n"
+		"one step down. With ADDR only these objects are shown, inside or not. Modules and their dicts are not objects here: what they define is.\n\n"
 		"Example: coreanalyze retained core.1234 --limit 10",
 	.options = options,
 	.parse = parse,

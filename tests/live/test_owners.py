@@ -126,6 +126,9 @@ def check_sums(core):
         assert row["retained_bytes"] == row["bytes"] + row["owned"] + sum(
             c["retained_bytes"] for c in children), row
         assert row["retained_objects"] == 1 + sum(c["retained_objects"] for c in children), row
+    some = rows[::len(rows) // 20]
+    asked = tool.ask("retained", core, *(row["address"] for row in some))
+    assert asked["objects"] == some and asked["objects_total"] == len(some)
     top = tool.ask("retained", core, "--top")["objects"]
     assert any(row["name"].startswith("__main__.STORE") for row in top[:5]), top[:5]
     store = next(row for row in top if row["name"].startswith("__main__.STORE"))
