@@ -19,15 +19,15 @@ struct show {
 };
 
 static const struct ca_column generation_columns[] = {
-	{"generation", "GENERATION", CA_CELL_COUNT},
+	{"generation", "GEN", CA_CELL_COUNT},
 	{"threshold", "THRESHOLD", CA_CELL_COUNT},
 	{"count", "COUNT", CA_CELL_COUNT},
 	{"objects", "OBJECTS", CA_CELL_COUNT},
 	{"bytes", "BYTES", CA_CELL_SIZE},
 	{"owned", "OWNED", CA_CELL_SIZE},
-	{"collections", "COLLECTIONS", CA_CELL_COUNT},
+	{"collections", "RUNS", CA_CELL_COUNT},
 	{"collected", "COLLECTED", CA_CELL_COUNT},
-	{"uncollectable", "UNCOLLECTABLE", CA_CELL_COUNT},
+	{"uncollectable", "UNCOLL", CA_CELL_COUNT},
 };
 
 static void put_generations(const struct show *show)

@@ -23,7 +23,7 @@ enum ca_form { CA_FORM_TEXT, CA_FORM_JSON };
 struct ca_writer_options {
 	enum ca_form form;
 	bool color;     /* text: may use terminal colours */
-	unsigned width; /* text: terminal columns; 0: do not cut */
+	unsigned width; /* text: terminal columns; 0: do not cut or fold */
 };
 
 struct ca_writer;

@@ -197,6 +197,39 @@ static void text_end(struct ca_writer *w, enum ca_scope_kind kind)
 		w->row = NULL;
 }
 
+/* How much of a line goes on the next one of the terminal: up to a space, else a whole word. */
+static size_t fitting(const char *line, size_t width)
+{
+	size_t end = 0, columns = 0;
+
+	for (size_t i = strspn(line, " "); line[i]; i++) {
+		columns += ((unsigned char)line[i] & 0xc0) != 0x80;
+		if (line[i] == ' ')
+			end = i;
+		if (columns > width && end)
+			return end;
+	}
+	return strlen(line);
+}
+
+/* What goes on is indented by two more. */
+static void print_folded(struct ca_writer *w, const char *line)
+{
+	size_t indent = strspn(line, " ");
+	bool folds = w->options.width > indent + 2;
+	size_t length = folds ? fitting(line, w->options.width - indent) : strlen(line);
+
+	for (;;) {
+		fprintf(w->out, "%.*s", (int)length, line);
+		line += length;
+		line += strspn(line, " ");
+		if (!*line)
+			break;
+		fprintf(w->out, "\n%*s", (int)indent + 2, "");
+		length = fitting(line, w->options.width - indent - 2);
+	}
+}
+
 static void print_line(struct ca_writer *w, bool stress, const char *format, va_list args)
 {
 	char *line;
@@ -205,7 +238,9 @@ static void print_line(struct ca_writer *w, bool stress, const char *format, va_
 		return;
 	}
 	char *const escaped = ca_writer_escape(line);
-	fprintf(w->out, "%s%s%s\n", stress ? bold : "", escaped, stress ? normal : "");
+	fputs(stress ? bold : "", w->out);
+	print_folded(w, escaped);
+	fprintf(w->out, "%s\n", stress ? normal : "");
 	w->begun = true;
 	free(escaped);
 	free(line);

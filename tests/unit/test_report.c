@@ -317,6 +317,37 @@ static void test_text__first_text_column_is_cut(void)
 		   "End\n");
 }
 
+static void emit_long_lines(struct ca_writer *w)
+{
+	ca_object_begin(w, NULL);
+	ca_line(w, "twenty columns of it, and more that follows them");
+	ca_line(w, "  <- .caf\xc3\xa9 of a list (0x7f0000001000)");
+	ca_line(w, "aWordThatIsLongerThanTheLine and more");
+	ca_line(w, "exactly twenty colum");
+	ca_line(w, " ");
+	ca_object_end(w);
+}
+
+static void test_text__long_lines_are_folded(void)
+{
+	check_text(emit_long_lines, (struct ca_writer_options){ .form = CA_FORM_TEXT, .width = 20 },
+		   "twenty columns of\n"
+		   "  it, and more that\n"
+		   "  follows them\n"
+		   "  <- .caf\xc3\xa9 of a list\n"
+		   "    (0x7f0000001000)\n"
+		   "aWordThatIsLongerThanTheLine\n"
+		   "  and more\n"
+		   "exactly twenty colum\n"
+		   " \n");
+	check_text(emit_long_lines, (struct ca_writer_options){ .form = CA_FORM_TEXT, .width = 2 },
+		   "twenty columns of it, and more that follows them\n"
+		   "  <- .caf\xc3\xa9 of a list (0x7f0000001000)\n"
+		   "aWordThatIsLongerThanTheLine and more\n"
+		   "exactly twenty colum\n"
+		   " \n");
+}
+
 static void test_text__color(void)
 {
 	check_text(emit_empty, (struct ca_writer_options){ .form = CA_FORM_TEXT, .color = true },
@@ -530,6 +561,7 @@ CU_TestInfo ca_tests_report[] = {
 	{ "text__lines_and_titles", test_text__lines_and_titles },
 	{ "text__table", test_text__table },
 	{ "text__first_text_column_is_cut", test_text__first_text_column_is_cut },
+	{ "text__long_lines_are_folded", test_text__long_lines_are_folded },
 	{ "text__color", test_text__color },
 	{ "text__deltas_and_omitted", test_text__deltas_and_omitted },
 	{ "text__empty_table", test_text__empty_table },
