@@ -5,8 +5,8 @@
 #
 # Unpacks the Pythons of Debian's other suites under DIR (build/pythons), each
 # as DIR/SUITE-VERSION with a wrapper `python` that runs it through that suite's
-# own loader and libraries; a suite's default Python with its numpy. Nothing is
-# installed.
+# own loader and libraries; a suite's default Python with its numpy. And some of
+# their gdbs, as DIR/gdb-SUITE-VERSION with a wrapper `gdb`. Nothing is installed.
 #
 # The archive, its keys and any proxy are those of this machine's apt; only the
 # name of the suite changes. A suite that cannot be had is reported, and is no
@@ -14,6 +14,7 @@
 set -u
 
 suites="bullseye bookworm trixie sid forky"
+gdb_suites=" bullseye trixie sid " # one that is too old, one in use, the newest
 
 say() { echo "pythons: $*" >&2; }
 
@@ -25,10 +26,19 @@ flock 9
 
 # ---- what is there
 
-if [ -f "$dir/.complete" ]; then
+# runs NAME: whether what is in DIR/NAME does.
+runs() {
+	case $1 in
+	gdb-*) "$dir/$1/gdb" -batch -nx -ex 'python import json; print("runs")' ;;
+	*) "$dir/$1/python" -c 'import ctypes, ssl, sqlite3; print("runs")' ;;
+	esac >"$dir/.log" 2>&1
+	grep -qx runs "$dir/.log"
+}
+
+if grep -qs ^gdb- "$dir/.complete"; then
 	whole=yes
 	while read -r name; do
-		"$dir/$name/python" -c 'import ctypes' 2>/dev/null || whole=no
+		runs "$name" || whole=no
 	done <"$dir/.complete"
 	[ $whole = yes ] && exit 0
 fi
@@ -167,9 +177,12 @@ apt_of() {
 	APT_CONFIG=$work/$suite/apt.conf "$@"
 }
 
-# numpy_for SUITE PACKAGE: the suite's numpy, if PACKAGE is its default Python.
-numpy_for() {
-	if apt_of "$1" apt-cache depends python3 | grep -qx "  Depends: $2"; then
+# company SUITE PACKAGE: what goes with it: the suite's numpy, if PACKAGE is its default
+# Python; CPython's own commands for gdb, which are among its examples.
+company() {
+	if [ "$2" = gdb ]; then
+		echo python3-examples
+	elif apt_of "$1" apt-cache depends python3 | grep -qx "  Depends: $2"; then
 		echo python3-numpy
 	fi
 }
@@ -181,7 +194,7 @@ unpack() {
 	mkdir -p "$home/cache/archives/partial" "$root"
 	# shellcheck disable=SC2046
 	if ! apt_of "$suite" apt-get install -qq -y --download-only "$package" \
-		$(numpy_for "$suite" "$package") >"$home/install.log" 2>&1; then
+		$(company "$suite" "$package") >"$home/install.log" 2>&1; then
 		say "$name: $(grep -m1 '^E:' "$home/install.log")"
 		rm -rf "${dir:?}/$name"
 		return 1
@@ -189,6 +202,8 @@ unpack() {
 	for deb in "$home"/cache/archives/*.deb; do
 		case ${deb##*/} in
 		perl-base_* | debconf_* | tzdata_* | dpkg_* | tar_*) ;;
+		*-examples_*) dpkg-deb --fsys-tarfile "$deb" | tar -x -C "$root" --wildcards \
+			'*/examples/gdb/libpython.py' 2>/dev/null ;;
 		*) dpkg-deb --fsys-tarfile "$deb" | tar -x -C "$root" --exclude='./usr/share/doc' \
 			--exclude='./usr/share/man' --exclude='./usr/share/locale' \
 			--exclude='./usr/lib/x86_64-linux-gnu/gconv' ;;
@@ -196,27 +211,39 @@ unpack() {
 	done
 	loader=$(find "$root" -type f \( -name 'ld-linux-x86-64.so.2' -o -name 'ld-2.*.so' \) |
 		head -n 1)
-	cat >"$dir/$name/python" <<-END
-		#!/bin/sh
-		root=$root
-		libraries=\$root/usr/lib/x86_64-linux-gnu
-		export PYTHONHOME="\$root/usr"
-		exec "$loader" --library-path \\
-			"\$root/lib/x86_64-linux-gnu:\$libraries:\$libraries/blas:\$libraries/lapack" \\
-			"\$root/usr/bin/$package" "\$@"
-	END
-	chmod +x "$dir/$name/python"
-	if ! "$dir/$name/python" -c 'import ctypes, ssl, sqlite3' 2>"$home/run.log"; then
-		say "$name: does not run: $(tail -n 1 "$home/run.log")"
+	wrap "$package" "$root" "$loader" >"$dir/$name/${package%%[0-9]*}"
+	chmod +x "$dir/$name/${package%%[0-9]*}"
+	if ! runs "$name"; then
+		say "$name: does not run: $(tail -n 1 "$dir/.log")"
 		rm -rf "${dir:?}/$name"
 		return 1
 	fi
 }
 
-# pythons_of SUITE: "python3.14 3.14.10" for each that the suite has.
-pythons_of() {
+# wrap PACKAGE ROOT LOADER: the script that runs it.
+wrap() {
+	cat <<-END
+		#!/bin/sh
+		root=$2
+		libraries=\$root/usr/lib/x86_64-linux-gnu
+		export PYTHONHOME="\$root/usr"
+		exec "$3" --library-path \\
+			"\$root/lib/x86_64-linux-gnu:\$libraries:\$libraries/blas:\$libraries/lapack" \\
+			"\$root/usr/bin/$1" \\
+	END
+	# What a gdb starts, in its first inferior and in others, is to find its own Python.
+	[ "$1" = gdb ] && cat <<-'END'
+			--data-directory "$root/usr/share/gdb" -iex "unset environment PYTHONHOME" \
+			-iex "python import os; del os.environ['PYTHONHOME']" \
+	END
+	echo '	"$@"'
+}
+
+# programs_of SUITE: "python3.14 3.14.10" for each that the suite has, and its gdb.
+programs_of() {
 	local names
 	names=$(apt_of "$1" apt-cache pkgnames python3. | grep -x 'python3\.[0-9]*' | sort -t. -k2n)
+	case $gdb_suites in *" $1 "*) names+=" gdb" ;; esac
 	# shellcheck disable=SC2086
 	apt_of "$1" apt-cache show --no-all-versions $names | awk '
 		$1 == "Package:" { package = $2 }
@@ -243,14 +270,14 @@ for suite in $suites; do
 	while read -r package version; do
 		case $had in *" $version "*) continue ;; esac
 		name=$suite-$version
-		if [ -x "$dir/$name/python" ] && "$dir/$name/python" -c 'import ctypes' 2>/dev/null ||
-			unpack "$suite" "$package" "$name"; then
+		[ "$package" = gdb ] && name=gdb-$name
+		if runs "$name" || unpack "$suite" "$package" "$name"; then
 			echo "$name" >>"$work/complete"
 			had+="$version "
 		else
 			all=no
 		fi
-	done < <(pythons_of "$suite")
+	done < <(programs_of "$suite")
 done
 
 # Only when nothing is missing: else the next run tries again.
