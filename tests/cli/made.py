@@ -21,8 +21,6 @@ from runner import Skip
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SUBJECT = os.path.join(HERE, "..", "fuzz", "subject.py")
-ALL = ("report", "info", "types", "diff", "object", "gc", "cycles", "verify", "suspects",
-       "owners", "retained")
 
 
 def in_empty_directory(test):
@@ -103,15 +101,38 @@ sys.stdin.readline()
 """
 
 
+@functools.lru_cache(maxsize=None)
+def table() -> dict[str, dict]:
+    """What the command says of each question that can be asked: name -> args, options, ..."""
+    done = subprocess.run([tool.path(), "serve", "--commands"], stdout=subprocess.PIPE, check=True)
+    return {row["name"]: row for row in json.loads(done.stdout)["commands"]}
+
+
+def commands() -> list[str]:
+    return list(table())
+
+
+# Where an address that is none is no sound question.
+INSTEAD_OF_ADDRESS = {"owners": ["--type", "builtins.module"]}
+
+
 def arguments_of(command: str, core: str) -> list[str]:
-    """A sound question of each command."""
-    if command == "diff":
-        return ["diff", core, core]
-    if command == "object":
-        return ["object", core, "0x10"]
-    if command == "owners":
-        return ["owners", core, "--type", "builtins.module"]
-    return [command, core]
+    """A sound question of each command: what it must have."""
+    row = table()[command]
+    words = row["args"].split()[row["targets"]:]
+    asked = INSTEAD_OF_ADDRESS.get(command, ["0x10"]) if "ADDR..." in words else []
+    unknown = [word for word in words if word != "ADDR..." and not word.startswith("[")]
+    assert not unknown, f"{command} takes {unknown}: what is a sound question?"
+    return [command, *[core] * row["targets"], *asked]
+
+
+def more_arguments_of(command: str, core: str, address: str) -> list[list[str]]:
+    """Its other questions: an object, each option of its own that has no value."""
+    row = table()[command]
+    plain = arguments_of(command, core)
+    out = [[command, core, address]] if "ADDR" in row["args"] else []
+    return out + [[*plain, "--" + option["name"]] for option in row["options"]
+                  if option["name"] and not option["common"] and not option["arg"]]
 
 
 def addresses(core: str, type_name: str) -> list[str]:

@@ -46,7 +46,7 @@ LISTS = {
 @in_empty_directory
 def test_keys():
     core = made.python_core(".")
-    for command in made.ALL:
+    for command in made.commands():
         document = made.check_answer(made.run(*made.arguments_of(command, core), "--json"))
         assert document["schema"] == f"coreanalyze.{command}/1"
         assert set(document["target"]) == TARGET, document["target"]
@@ -173,7 +173,7 @@ def test_redact():
     addresses = "\n".join(made.addresses(core, t) for t in ()) or "\n".join(
         a for t in ("str", "int", "bytes", "float", "ValueError", "function", "bool", "NoneType")
         for a in made.addresses(core, f"builtins.{t}"))
-    for command in made.ALL:
+    for command in made.commands():
         for form in ([], ["--json"]):
             words = [command, core, "-"] if command == "object" else (
                 made.arguments_of(command, core))
@@ -244,7 +244,7 @@ def test_nothing_steers_the_terminal():
             texts += made.addresses(odd, name)[:3]
     for name in ("bytes", "bytearray", "ValueError", "module", "code", "int", "float", "type"):
         texts += made.addresses(odd, f"builtins.{name}")
-    for command in made.ALL:
+    for command in made.commands():
         words = [command, odd, "-"] if command == "object" else made.arguments_of(command, odd)
         for form in ([], ["--json"], ["--limit", "0"], ["-v"]):
             done = made.run(*words, *form, input="\n".join(texts).encode())

@@ -37,6 +37,8 @@ def test_misuse():
     made.check_usage(made.run("retained", "a", "--by", "size"), "by")
     made.check_usage(made.run("retained", "a", "--under", "x"), "no address")
     made.check_usage(made.run("retained", "a", "--by", "type", "--under", "0x10"), "--by")
+    made.check_usage(made.run("retained", "a", "0x10", "--all"), "--all")
+    made.check_usage(made.run("retained", "a", "b"), "no address")
     for option in ("--exe", "--sysroot", "--debug-dir", "--limit", "--sort", "--color",
                    "--progress", "--threads"):
         made.check_usage(made.run("types", "a", option), option)
@@ -80,7 +82,7 @@ def test_help():
     done = made.run("--help")
     assert done.returncode == 0 and not done.stderr, made.said(done)
     assert b"Example" in done.stdout and made.is_clean(done.stdout)
-    for command in made.ALL:
+    for command in made.commands():
         assert re.search(rb"(?m)^  %s\b" % command.encode(), done.stdout), command
         for option in ("--help", "-?"):
             help_ = made.run(command, option)
@@ -94,7 +96,7 @@ def test_help():
 def test_examples_of_the_help():
     """They are run, with cores in place of the names that they have."""
     core = made.python_core(".")
-    for command in made.ALL:
+    for command in made.commands():
         example, = re.findall(rb"Example: coreanalyze (.*)", made.run(command, "--help").stdout)
         words = [core if w.startswith("core.") else w for w in example.decode().split()]
         done = made.run(*words)
@@ -148,7 +150,7 @@ def test_sort():
 @in_empty_directory
 def test_threads_change_nothing():
     core = made.python_core(".")
-    for command in made.ALL:
+    for command in made.commands():
         words = [*made.arguments_of(command, core), "--json", "--limit", "0"]
         wanted = made.run(*words, "--threads", "1")
         made.document_of(wanted)
@@ -160,7 +162,7 @@ def test_threads_change_nothing():
 @in_empty_directory
 def test_color():
     core = made.python_core(".")
-    for command in made.ALL:
+    for command in made.commands():
         words = made.arguments_of(command, core)
         plain = made.run(*words)
         assert made.is_clean(plain.stdout), command
@@ -221,7 +223,7 @@ def test_progress():
 @in_empty_directory
 def test_verbose_says_more_on_stderr_only():
     core = made.python_core(".")
-    for command in made.ALL:
+    for command in made.commands():
         words = made.arguments_of(command, core)
         for form in ([], ["--json"]):
             done = made.run(*words, *form, "-v")
@@ -234,7 +236,7 @@ def test_verbose_says_more_on_stderr_only():
 @in_empty_directory
 def test_full_disk():
     core = made.python_core(".")
-    for command in made.ALL:
+    for command in made.commands():
         for form in ([], ["--json"]):
             with open("/dev/full", "wb") as full:
                 done = made.run(*made.arguments_of(command, core), *form, stdout=full)
@@ -247,7 +249,7 @@ def test_full_disk():
 @in_empty_directory
 def test_closed_output():
     core = made.python_core(".")
-    for command in made.ALL:
+    for command in made.commands():
         words = [*made.arguments_of(command, core), "--json"]
         read, write = os.pipe()
         os.close(read)

@@ -3,6 +3,7 @@
 
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -21,9 +22,12 @@ from serving import Server      # noqa: E402
 def test_answers_of_the_command_line():
     core = made.python_core(".")
     with Server(core) as server:
-        commands = server.ask("commands")["commands"]
-        assert {c["name"] for c in commands} >= set(made.ALL) and "serve" not in commands
-        for command in made.ALL:
+        helped = re.findall(r"(?m)^  ([a-z]+) ", tool.run("--help").stdout)
+        asked = {c["name"] for c in server.ask("commands")["commands"]}
+        assert asked == set(made.commands()) and asked < set(helped), (asked, helped)
+        for command in set(helped) - asked:
+            assert server.refused(command)["why"] == "no such command", command
+        for command in made.commands():
             name, _, *words = made.arguments_of(command, core)
             wanted = tool.ask(name, core, *words)
             for _ in range(2):
@@ -31,6 +35,12 @@ def test_answers_of_the_command_line():
             more = ["--limit", "3", "--threads=1", "--redact"]
             assert server.ask(name, *words, *more) == tool.ask(name, core, *words, *more), name
             assert server.ask(name, *words, form="text") == tool.run(name, core, *words).stdout
+        address = made.addresses(core, "builtins.dict")[0]
+        for command in made.commands():
+            for name, _, *words in made.more_arguments_of(command, core, address):
+                wanted = tool.run(name, core, *words)
+                assert wanted.returncode == 0, wanted
+                assert server.ask(name, *words, form="text") == wanted.stdout, (name, words)
         narrow = server.ask("types", form="text", width=60)
         assert max(len(line) for line in narrow.splitlines()[1:8]) <= 60, narrow
         assert "\x1b[1m" in server.ask("types", form="text", color=True)
@@ -51,6 +61,10 @@ def test_misuse_ends_the_question_only():
         server.refused("object")
         server.refused("object", "-")
         server.refused("object", "zz")
+        server.refused("owners")
+        server.refused("owners", "0x10", "--type=builtins.dict")
+        server.refused("retained", "0x10")
+        server.refused("retained", "0x10", "--top")
         server.refused("diff")
         server.refused("diff", "nobody")
         server.refused("diff", "--fail-above-type=x")

@@ -27,7 +27,7 @@ def test_the_second_target_of_a_diff():
 
 def refused(target, *words, shown=None):
     """By every command, in text and as JSON, as first and second target."""
-    for command in made.ALL:
+    for command in made.commands():
         for form in ([], ["--json"]):
             done = made.run(*made.arguments_of(command, target), *form)
             made.check_refused(done, target if shown is None else shown, *words)
