@@ -6,7 +6,8 @@
 
 A process with about N million objects is dumped by gcore; then `cat CORE` and
 the answers take turns from a warm page cache. Elapsed times are medians; memory
-is the peak of what the program has beside the mapped core (RssAnon). `emulation`
+is the peak of what the program has beside the mapped core (RssAnon). `gdb` is what
+the same questions take in gdb, whose child has the core open. `emulation`
 is the cost of a type's own tp_traverse, `pause` what a core costs the process.
 Nothing here asserts: figures are for people.
 """
@@ -27,10 +28,11 @@ sys.path.insert(0, os.path.join(HERE, "support"))
 sys.dont_write_bytecode = True
 
 import cores            # noqa: E402
+import debugger         # noqa: E402
 import interpreters     # noqa: E402
 import tool             # noqa: E402
 
-EVERYTHING = ("types", "verify", "retained", "cycles", "emulation", "pause")
+EVERYTHING = ("types", "verify", "retained", "cycles", "gdb", "emulation", "pause")
 PAUSES_MIB = (1024, 4096)
 OBJECTS_A_ROUND = 10
 TARGET = """
@@ -188,7 +190,7 @@ def measure(python, args: argparse.Namespace, directory: str) -> None:
     core = dump(python, int(args.objects * 1e6 / OBJECTS_A_ROUND), directory)
     commands = {"cat": ["cat", core]}
     for name, (words, _) in ANSWERS.items():
-        if name in args.answer and known(words[0]):
+        if {name, "gdb"} & set(args.answer) and known(words[0]):
             commands[name] = [tool.path(), words[0], core, *words[1:], "--json", "--limit", "10"]
     medians = take_turns(commands, args.runs)
     cat = medians.pop("cat")
@@ -206,7 +208,36 @@ def measure(python, args: argparse.Namespace, directory: str) -> None:
         if name == "verify":
             print(f"            {peak / allowed:.2f} of {OBJECT_BYTES} bytes an object and {EDGE_BYTES}"
                   f" a reference ({verified['edges']:,} of these)")
+    if "gdb" in args.answer:
+        measure_gdb(core, {ANSWERS[name][0][0]: median for name, median in medians.items()}, args.runs)
     os.unlink(core)
+
+
+# In gdb: opens the core, then prints what each question takes, as often as is asked.
+ASKING = """
+import gdb, statistics, time
+gdb.execute("py-types --limit 1", to_string=True)
+for name in %r:
+    times = []
+    for _ in range(%d):
+        begin = time.perf_counter()
+        gdb.execute(f"py-{name} --limit 10", to_string=True)
+        times.append(time.perf_counter() - begin)
+    print("asked", name, statistics.median(times))
+"""
+
+
+def measure_gdb(core: str, alone: dict[str, float], runs: int) -> None:
+    for gdb in debugger.usable():
+        script = os.path.join(os.path.dirname(core), "asking.py")
+        with open(script, "w") as file:
+            file.write(ASKING % (list(alone), runs))
+        said = gdb.batch(f"source {script}", args=("-c", core), timeout=3600)
+        for line in said.splitlines():
+            if line.startswith("asked "):
+                name, seconds = line.split()[1], float(line.split()[2])
+                print(f"  {gdb.name}: py-{name} {seconds:.3f} s, {seconds - alone[name]:+.3f} s to the command"
+                      " line's (at most +0.1)", flush=True)
 
 
 def measure_emulation(directory: str) -> None:

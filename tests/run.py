@@ -27,6 +27,7 @@ TESTS = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(TESTS, "support"))
 sys.dont_write_bytecode = True
 
+import debugger         # noqa: E402
 import interpreters     # noqa: E402
 import runner           # noqa: E402
 import tool             # noqa: E402
@@ -63,6 +64,8 @@ def main() -> int:
     if not args.filters and not os.environ.get("CA_PYTHON"):
         for minor in interpreters.missing():
             report.result(f"CPython {minor}", "skipped", "no interpreter of it here", 0)
+        for kind in debugger.missing():
+            report.result(kind, "skipped", "there is none here", 0)
     runner.run(jobs, report, args.parallel, args.job_limit, args.total_limit)
     if report.failed:
         print("\nfailed:", *report.failed, sep="\n    ")

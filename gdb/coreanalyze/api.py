@@ -22,7 +22,8 @@ def ask(command: str, *args, running: bool = False, **more):
     try:
         if not running:
             target.check_stopped()
-        elif target.is_running():
+        elif target.is_moving(gdb.selected_inferior()):
+            target.check_standing()
             target.on_change(None)  # in a breakpoint's condition: it ran, and nobody said so
         return _ask(command, [str(arg) for arg in args], more)
     except (Nothing, Refused, EngineError) as e:
@@ -47,6 +48,16 @@ def types(match: str | None = None) -> list[dict]:
 def objects(*addresses) -> list[dict]:
     """What is at these addresses: integers, gdb values or expressions."""
     return ask("object", *(hex(address(a)) for a in addresses))["objects"]
+
+
+def retained(*addresses) -> list[dict]:
+    """What would be freed with each of these objects: retained_bytes, retained_objects, name, ..."""
+    return ask("retained", *(hex(address(a)) for a in addresses))["objects"]
+
+
+def owners(*addresses) -> list[dict]:
+    """The ways from what a person can name to these objects: owner, root, steps, ..."""
+    return ask("owners", *(hex(address(a)) for a in addresses))["paths"]
 
 
 def count(type_name: str) -> int:
@@ -109,7 +120,5 @@ def address(what) -> int:
             if value is None:
                 raise Error(f"coreanalyze: '{what}' is not in memory")
         return int(value) & (1 << 64) - 1
-    except gdb.MemoryError as e:
-        raise Error(f"coreanalyze: '{what}': {e}")
     except gdb.error as e:
-        raise Error(f"coreanalyze: '{what}' is no address and no expression: {e}")
+        raise Error(f"coreanalyze: '{what}': {e}")

@@ -22,7 +22,7 @@ class Prefix(gdb.Command):
     """The Python heap of what is debugged: its objects, by type, and what keeps them.
 
 The commands are py-heap, py-heap-save, py-heap-diff and the others listed by `help user-defined`
-or `apropos Python heap`; $py_type, $py_size and $py_count are functions.
+or `apropos Python heap`; $py_type, $py_size, $py_count, $py_retained and $py_owner are functions.
 Settings: coreanalyze-command, coreanalyze-options, coreanalyze-timeout.
 
 Example: py-heap app"""
@@ -37,36 +37,49 @@ Example: py-heap app"""
 
 # ---- words
 
+# As gdb.string_to_argv() splits, but with the quotes that an expression may need.
+WORD = re.compile(r"""(?:[^\s'"\\]|\\.|'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|['"\\])+""")
+
+
 class Words:
     """A command's argument, taken apart: options with their values, and the rest."""
 
     def __init__(self, row: dict, text: str):
         takes = {"--" + o["name"]: o["arg"] for o in row["options"] if o["name"]}
         self.options: list[str] = []
-        self.rest: list[str] = []
-        waiting = iter(gdb.string_to_argv(text))
+        self.rest: list[str] = []       # as it was typed
+        waiting = iter(WORD.findall(text))
         for word in waiting:
             if not re.match(r"--?[A-Za-z]", word):
                 self.rest.append(word)
                 continue
-            self.options.append(word)
+            self.options.append(plain(word))
             if takes.get(word):
                 value = next(waiting, None)
                 if value is not None:
-                    self.options.append(value)
+                    self.options.append(plain(value))
+
+    def plain(self) -> list[str]:
+        return [plain(word) for word in self.rest]
+
+
+def plain(word: str) -> str:
+    """Without its quotes."""
+    return "".join(gdb.string_to_argv(word))
 
 
 def addresses(rest: list[str]) -> list[str]:
-    """Each word is an address, or all of them are one expression."""
-    plain = re.compile(r"0[xX][0-9a-fA-F]+|[0-9]+")
-    if not rest or all(plain.fullmatch(word) for word in rest):
-        return rest
+    """Each word is an address, or all of them are one expression.
+
+    Not the other way round: to gdb `$1 ($2)` is a call.
+    """
+    number = re.compile(r"0[xX][0-9a-fA-F]+|[0-9]+")
     try:
-        return [hex(api.address(" ".join(rest)))]
+        return [word if number.fullmatch(word) else hex(api.address(word)) for word in rest]
     except api.Error:
         if len(rest) == 1:
             raise
-    return [hex(api.address(word)) for word in rest]
+    return [hex(api.address(" ".join(rest)))]
 
 
 # ---- completion
@@ -112,7 +125,7 @@ class Question(gdb.Command):
         render.show(target.seat().tell() + text)
 
     def ask(self, words: Words, form: dict) -> str:
-        rest = addresses(words.rest) if "ADDR" in self.row["args"] else words.rest
+        rest = addresses(words.rest) if "ADDR" in self.row["args"] else words.plain()
         return api.ask(self.row["name"], *words.options, *rest, **form)
 
     def complete(self, text: str, word: str):
@@ -121,9 +134,10 @@ class Question(gdb.Command):
 
 class Heap(Question):
     def ask(self, words: Words, form: dict) -> str:
-        if len(words.rest) > 1:
+        rest = words.plain()
+        if len(rest) > 1:
             raise api.Error(f"coreanalyze: {self.name} takes one regular expression")
-        match = ["--match", words.rest[0]] if words.rest else []
+        match = ["--match", rest[0]] if rest else []
         return api.ask("types", *words.options, *match, **form)
 
     def complete(self, text: str, word: str):
@@ -132,9 +146,10 @@ class Heap(Question):
 
 class HeapDiff(Question):
     def ask(self, words: Words, form: dict) -> str:
-        if len(words.rest) > 2:
+        rest = words.plain()
+        if len(rest) > 2:
             raise api.Error(f"coreanalyze: {self.name} takes two names at most")
-        before, after = (words.rest + [None, None])[:2]
+        before, after = (rest + [None, None])[:2]
         return api.diff(before, after, *words.options, **form)
 
     def complete(self, text: str, word: str):

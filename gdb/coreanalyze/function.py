@@ -53,5 +53,31 @@ Example: print $py_count ("app.Session")"""
         return next((row["count"] for row in rows if row["type"] == wanted), 0)
 
 
+class PyRetained(gdb.Function):
+    """$py_retained (ADDRESS): what would be freed with the Python object there, in bytes.
+
+Example: print $py_retained (frame->f_locals)"""
+
+    def __init__(self) -> None:
+        super().__init__("py_retained")
+
+    def invoke(self, value):
+        found, = api.ask("retained", hex(api.address(value)), running=True)["objects"]
+        return found["retained_bytes"]
+
+
+class PyOwner(gdb.Function):
+    """$py_owner (ADDRESS): who keeps the Python object there, by name; "" when nobody does.
+
+Example: break list_dealloc if $_streq ($py_owner (op), "app.CACHE")"""
+
+    def __init__(self) -> None:
+        super().__init__("py_owner")
+
+    def invoke(self, value):
+        paths = api.ask("owners", hex(api.address(value)), running=True)["paths"]
+        return paths[0]["owner"] if paths else ""
+
+
 def define() -> None:
-    PyType(), PySize(), PyCount()
+    PyType(), PySize(), PyCount(), PyRetained(), PyOwner()

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import os
-import re
 
 import gdb
 
 
-def is_filtered() -> bool:
-    """Goes this command's output through `pipe` or into a log?"""
-    if gdb.parameter("logging enabled"):
-        return True
-    lines = gdb.execute("show commands", to_string=True).splitlines()
-    return bool(lines and re.match(r"\s*\d+\s+(\||pipe\b)", lines[-1]))
+def is_captured() -> bool:
+    """Goes this command's output elsewhere: `pipe`, to_string, a log alone? gdb sets no limits then."""
+    return (gdb.parameter("width") is None and gdb.parameter("height") is None
+            or gdb.parameter("logging enabled") and gdb.parameter("logging redirect"))
 
 
 def options() -> dict:
     """Of a question whose answer is text for this terminal."""
-    filtered = is_filtered()
-    width = gdb.parameter("width") or 0
-    color = (gdb.parameter("style enabled") and os.isatty(1) and not filtered
+    captured = is_captured()
+    color = (gdb.parameter("style enabled") and os.isatty(1) and not captured
              and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb")
-    return {"form": "text", "width": 0 if filtered else min(width, 10000), "color": bool(color)}
+    width = 0 if captured else gdb.parameter("width") or 0
+    return {"form": "text", "width": min(width, 10000), "color": bool(color)}
 
 
 def show(text: str) -> None:

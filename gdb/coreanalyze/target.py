@@ -2,6 +2,8 @@
 """What gdb debugs, as a target of the analysis; one Seat for each inferior."""
 from __future__ import annotations
 
+import contextlib
+import glob
 import os
 import re
 import tempfile
@@ -27,11 +29,11 @@ class Seat:
         self.number = number
         self.engine: Engine | None = None
         self.identity: tuple = ()       # which target the engine has
+        self.maps: int | None = None    # of the program that a process ran when the engine was started
         self.names: dict[str, str] = {} # what was saved: name -> what of; a core by its path
         self.opened: set[str] = set()   # names that the engine knows
         self.stale = False              # the target ran since
-        self.stood_since = time.monotonic()
-        self.told = False               # for how long it stood
+        self.told = False               # for how long it has stood
         self.note = ""                  # to be shown with the next answer
         self.types: list[str] = []      # names, for completion
 
@@ -42,6 +44,8 @@ class Seat:
         identity = identify()
         if self.engine and (not self.engine.alive or identity != self.identity):
             self.drop("is gone" if not self.engine.alive else "was of another target")
+        if self.engine and self.stale and self._is_replaced():
+            self.drop("was of a program that the process runs no longer")
         if self.engine is None:
             self._start(settings, identity)
         elif self.stale:
@@ -56,9 +60,15 @@ class Seat:
             self.engine = Engine(settings.program(), what, settings.options())
         elif kind == "process":
             self.engine = start_in_place(settings, what) or self._start_by_core(settings)
+            with contextlib.suppress(OSError):
+                self.maps = os.open(f"/proc/{what}/maps", os.O_RDONLY | os.O_CLOEXEC)
         else:
             self.engine = self._start_by_core(settings)
         self.identity = identity
+
+    def _is_replaced(self) -> bool:
+        """By exec: what was opened before belongs to no memory any more."""
+        return self.maps is not None and not os.pread(self.maps, 1, 0)
 
     def _start_by_core(self, settings) -> Engine:
         path = write_core()
@@ -94,7 +104,9 @@ class Seat:
         """Ends the engine. Cores that were saved by name can be opened again."""
         if self.engine:
             self.engine.close()
-        self.engine = None
+        if self.maps is not None:
+            os.close(self.maps)
+        self.engine = self.maps = None
         self.types = []
         lost = [name for name, what in self.names.items() if not what.startswith("/")]
         if lost and why:
@@ -119,8 +131,10 @@ class Seat:
         if self.told or self.identity[:1] == ("core",):
             return note
         self.told = True
-        what = f"process {gdb.selected_inferior().pid}"
-        return "%s%s has stood still for %.1f s\n" % (note, what, time.monotonic() - self.stood_since)
+        inferior = gdb.selected_inferior()
+        began = stops.get((inferior.num, inferior.pid))
+        return "%sprocess %d has stood still for %.1f s%s\n" % (
+            note, inferior.pid, time.monotonic() - (began or loaded), "" if began else " or longer")
 
 
 def seat() -> Seat:
@@ -154,13 +168,22 @@ def identify() -> tuple:
     return "remote", inferior.pid
 
 
-def is_running() -> bool:
-    return any(thread.is_running() for thread in gdb.selected_inferior().threads())
-
-
 def check_stopped() -> None:
-    if is_running():
+    if is_moving(gdb.selected_inferior()):
         raise Nothing("the process is running: stop it first (Ctrl-C, or `interrupt`)")
+
+
+def check_standing() -> None:
+    """In a breakpoint's condition gdb takes a thread for running that stands still."""
+    inferior = gdb.selected_inferior()
+    if inferior.connection.type != "native":
+        return
+    states = []
+    for path in glob.glob(f"/proc/{inferior.pid}/task/*/stat"):
+        with contextlib.suppress(OSError), open(path, errors="replace") as f:
+            states.append(f.read().rpartition(")")[2].split()[0])
+    if states and not set(states) & set("tT"):
+        check_stopped()
 
 
 def start_in_place(settings, pid: int) -> Engine | None:
@@ -196,16 +219,31 @@ def write_core() -> str:
 
 # ---- what happens to it
 
+loaded = time.monotonic()
+stops: dict[tuple[int, int], float | None] = {}     # (inferior, pid): when; None: before we came
+moving: set[tuple[int, int]] = set()
+
+
+def is_moving(inferior) -> bool:
+    return any(thread.is_running() for thread in inferior.threads())
+
+
 def on_continue(_event) -> None:
-    for one in seats.values():
-        one.stale = True
-        one.told = False
+    for inferior in gdb.inferiors():
+        if is_moving(inferior):
+            moving.add((inferior.num, inferior.pid))
+            one = seats.get(inferior.num)
+            if one:
+                one.stale = True
+                one.told = False
 
 
 def on_stop(_event) -> None:
-    for one in seats.values():
-        one.stood_since = time.monotonic()
-        one.told = False
+    for inferior in gdb.inferiors():
+        this = inferior.num, inferior.pid
+        if (this in moving or this not in stops) and not is_moving(inferior):
+            stops[this] = time.monotonic()
+            moving.discard(this)
 
 
 def on_change(_event) -> None:
@@ -220,6 +258,7 @@ def on_exit(event) -> None:
 
 
 def listen() -> None:
+    stops.update({(inferior.num, inferior.pid): None for inferior in gdb.inferiors() if inferior.pid})
     gdb.events.cont.connect(on_continue)
     gdb.events.stop.connect(on_stop)
     gdb.events.exited.connect(on_exit)

@@ -8,6 +8,8 @@ cores.Unavailable). What it runs on is said by a decorator:
     def test_a():                       once
     @each_python()                      on each interpreter
     def test_b(python):
+    @each_gdb()                         in each gdb that our commands are for
+    def test_d(gdb):
     @each_core("frozen", kinds=...)     on a core of each kind of a target on
     def test_c(case):                   each interpreter, made of these profiles
 
@@ -35,6 +37,7 @@ import traceback
 from typing import Callable
 
 import compare
+import debugger
 import interpreters
 from cores import Target, TargetFailed, Unavailable
 
@@ -55,6 +58,13 @@ def each_python(stripped: bool = False) -> Callable:
     def mark(test: Callable) -> Callable:
         test.needs = "python"
         test.stripped = stripped
+        return test
+    return mark
+
+
+def each_gdb() -> Callable:
+    def mark(test: Callable) -> Callable:
+        test.needs = "gdb"
         return test
     return mark
 
@@ -149,6 +159,9 @@ def variants(test: Callable, key: tuple):
     needs = getattr(test, "needs", "")
     if not needs:
         yield "", lambda directory: []
+    if needs == "gdb":
+        yield from ((gdb.name, lambda directory, g=gdb: [g]) for gdb in debugger.usable())
+        return
     for python in interpreters.chosen() if needs else ():
         if python.stripped and not test.stripped:
             continue
