@@ -298,7 +298,7 @@ def measure_pause(directory: str, mib: int, runs: int) -> None:
 def main() -> None:
     args = options()
     with tempfile.TemporaryDirectory(prefix="coreanalyze-bench-") as directory:
-        for python in chosen(args.python) if ANSWERS.keys() & set(args.answer) else ():
+        for python in chosen(args.python) if {*ANSWERS, "gdb"} & set(args.answer) else ():
             measure(python, args, directory)
         if "emulation" in args.answer:
             measure_emulation(directory)
