@@ -8,6 +8,7 @@ import subprocess
 
 import compare
 import cores
+import interpreters
 import tool
 from runner import Skip, each_core, each_python
 
@@ -37,6 +38,14 @@ def test_mimalloc(case):
     if case.python.minor < (3, 13):
         raise Skip("CPython 3.13 was the first to have mimalloc")
     check(case, "mimalloc")
+
+
+@each_core(*SOME, kinds=("kernel",), env={"PYTHONDEVMODE": "1"})
+def test_development_mode(case):
+    """On the oldest, the newest, and one between."""
+    chosen = [i.name for i in interpreters.chosen() if not i.stripped]
+    if case.python.name in (chosen[0], chosen[len(chosen) // 2], chosen[-1]):
+        check(case, "obmalloc")
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ import random
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -18,7 +19,7 @@ import cores
 import interpreters
 import tool
 from living import ANSWER_WITHIN, Worker, memory_limit, wait_until
-from runner import Skip, each_python
+from runner import Skip, each_python, times
 
 
 def without_path(document: dict) -> dict:
@@ -171,7 +172,7 @@ def test_killed_at_any_moment():
         started = time.monotonic()
         tool.ask("info", worker.target)
         usual = time.monotonic() - started
-        for i in range(30):
+        for i in range(times(30, 3000)):
             command = subprocess.Popen([tool.path(), "types", worker.target],
                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             time.sleep(moment.uniform(0, usual))
@@ -183,7 +184,7 @@ def test_killed_at_any_moment():
 
 def test_under_load():
     with Worker("load", "4") as worker:
-        for _ in range(10):
+        for _ in range(times(10, 1000)):
             done = tool.run("types", worker.target)
             assert done.returncode in (0, 3), done
             worker.check_untouched()
@@ -197,6 +198,37 @@ def test_one_that_starts_programs():
         # On a busy machine the program may not come to run for seconds.
         assert len(failed) < 10, failed
         assert all(f.returncode == 3 and "does not stop" in f.stderr for f in failed), failed
+        worker.check_untouched()
+
+
+# Opens and closes again and again; a line now and then: its memory, its files.
+ANALYSES = """
+import ctypes, os, sys
+library, target = ctypes.CDLL(sys.argv[1]), ctypes.c_void_p()
+for i in range(int(sys.argv[3])):
+    status = library.ca_target_open(sys.argv[2].encode(), None, ctypes.byref(target), None)
+    assert status == 0, status
+    library.ca_target_close(target)
+    if i % 100 == 99:
+        with open("/proc/self/statm") as f:
+            print(int(f.read().split()[1]), len(os.listdir("/proc/self/fd")), flush=True)
+"""
+
+
+def test_1000_analyses():
+    """Not a descriptor and not a page is left behind, in it or in us."""
+    library = os.path.join(os.path.dirname(tool.path()), "libcoreanalyze.so")
+    with Worker("idle") as worker:
+        before, files = resident(worker.pid), worker.files()
+        done = subprocess.run(
+            [sys.executable, "-c", ANALYSES, library, worker.target, str(times(1000, 50000))],
+            capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        lines = [[int(word) for word in line.split()] for line in done.stdout.splitlines()]
+        assert {files for _, files in lines} == {lines[0][1]}, lines
+        assert lines[-1][0] - lines[1][0] < 256, lines      # pages; 900 analyses
+        assert worker.files() == files
+        assert resident(worker.pid) - before < 1 << 20, (before, resident(worker.pid))
         worker.check_untouched()
 
 
