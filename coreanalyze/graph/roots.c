@@ -73,17 +73,23 @@ static const char *of_interpreter(struct ca_builder *builder, const struct ca_in
 	return ca_arena_printf(&builder->ctx->arena, ", interpreter %lld", (long long)interp->id);
 }
 
+/*
+ * Of a release without a table of its own only what was proved has a name. The other words
+ * of the structure count where a reference is missing (fill.c).
+ */
 static void add_interpreter(struct ca_builder *builder, const struct ca_interp *interp)
 {
 	const struct ca_layout *layout = &builder->objects->rt->layout;
-	const struct field fields[] = {
+	const struct field proved[] = {
 		{layout->interp.modules, "modules"},
-		{layout->interp.modules_by_index, "modules_by_index"},
 		{layout->interp.sysdict, "sysdict"},
-		{layout->interp.sysdict_copy, "sysdict_copy"},
 		{layout->interp.builtins, "builtins"},
-		{layout->interp.builtins_copy, "builtins_copy"},
 		{layout->interp.importlib, "importlib"},
+	};
+	const struct field fields[] = {
+		{layout->interp.modules_by_index, "modules_by_index"},
+		{layout->interp.sysdict_copy, "sysdict_copy"},
+		{layout->interp.builtins_copy, "builtins_copy"},
 		{layout->interp.import_func, "import_func"},
 		{layout->interp.lazy_import_func, "lazy_import_func"},
 		{layout->interp.lazy_imports_filter, "lazy_imports_filter"},
@@ -110,7 +116,9 @@ static void add_interpreter(struct ca_builder *builder, const struct ca_interp *
 	};
 	const char *of = of_interpreter(builder, interp);
 
-	add_fields(builder, CA_ROOT_INTERPRETER, interp->address, fields, CA_COUNT(fields), of);
+	add_fields(builder, CA_ROOT_INTERPRETER, interp->address, proved, CA_COUNT(proved), of);
+	if (builder->objects->rt->proved)
+		add_fields(builder, CA_ROOT_INTERPRETER, interp->address, fields, CA_COUNT(fields), of);
 	add_fields(builder, CA_ROOT_INTERPRETER, interp->gc, lists, CA_COUNT(lists), of);
 }
 
@@ -241,7 +249,8 @@ static void add_thread(struct ca_builder *builder, const struct ca_thread *threa
 		{layout->exc_item.exc_traceback, "exc_info traceback"},
 	};
 
-	add_fields(builder, CA_ROOT_THREAD, thread->address, fields, CA_COUNT(fields), of);
+	if (builder->objects->rt->proved)
+		add_fields(builder, CA_ROOT_THREAD, thread->address, fields, CA_COUNT(fields), of);
 	if (ca_has(layout->thread.exc_state))
 		add_fields(builder, CA_ROOT_THREAD, thread->address + (uint64_t)layout->thread.exc_state,
 			   handled, CA_COUNT(handled), of);
@@ -291,7 +300,8 @@ void ca_graph_find_roots(struct ca_builder *builder)
 
 	for (size_t i = 0; i < rt->interp_count; i++) {
 		add_interpreter(builder, &rt->interps[i]);
-		add_tables(builder, &rt->interps[i]);
+		if (rt->proved)
+			add_tables(builder, &rt->interps[i]);
 		add_identifiers(builder, &rt->interps[i]);
 		add_atexit(builder, &rt->interps[i]);
 	}

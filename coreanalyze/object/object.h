@@ -146,6 +146,8 @@ static inline const struct ca_type *ca_type_at(struct ca_reader *reader, ca_addr
 	return ca_type_resolve(reader, address);
 }
 
+/* How the name of a static type begins that memory alone does not tell. */
+#define CA_UNNAMED "<static type at "
 /* "module.qualname", escaped, as the contract names types. In the arena. */
 const char *ca_type_name(struct ca_reader *reader, const struct ca_type *type,
 			 struct ca_arena *arena);

@@ -194,6 +194,12 @@ static int32_t offset_of(const struct ca_layout *layout, const struct ca_part_ba
 	return offset;
 }
 
+/* A base of damaged size may claim gigabytes. */
+static uint32_t end_of(const struct ca_part_maker *maker, const struct ca_part_base *base)
+{
+	return base->to < maker->words * 8 ? base->to : maker->words * 8;
+}
+
 static void apply_row(struct ca_part_maker *maker, const struct ca_part_base *base,
 		      const struct row *row)
 {
@@ -206,7 +212,7 @@ static void apply_row(struct ca_part_maker *maker, const struct ca_part_base *ba
 			set_word(maker, offset, row->held, via, row->name);
 		return;
 	}
-	for (uint32_t at = base->from; at + 8 <= base->to; at += 8)
+	for (uint32_t at = base->from; at + 8 <= end_of(maker, base); at += 8)
 		set_word(maker, at, row->held, via, row->name);
 }
 
@@ -258,9 +264,9 @@ void ca_parts_add(struct ca_part_maker *maker, const struct ca_part_base *base)
 	if (base->items || base->to < base->from || base->to - base->from < state)
 		return;
 	rest.from += state;
-	for (uint32_t at = (rest.from + 7) & ~7u; at + 8 <= rest.to; at += 8, slot++) {
+	for (uint32_t at = (rest.from + 7) & ~7u; at + 8 <= end_of(maker, base); at += 8, slot++) {
 		set_word(maker, at, held, CA_VIA_UNKNOWN, NULL);
-		if (slot < base->slot_count && at / 8 < maker->words) {
+		if (slot < base->slot_count) {
 			maker->word[at / 8].part.via = CA_VIA_NAMED;
 			maker->word[at / 8].part.names = base->slots + slot * 8;
 		}

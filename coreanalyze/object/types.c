@@ -527,12 +527,12 @@ static const char *static_name(const struct ca_reader *reader, const struct ca_t
 		const struct ca_module *module = ca_image_module(reader->image, type->address);
 
 		if (!module)
-			return ca_arena_printf(arena, "<static type at 0x%llx>",
+			return ca_arena_printf(arena, CA_UNNAMED "0x%llx>",
 					       (unsigned long long)type->address);
 
 		const char *slash = strrchr(module->path, '/');
 
-		return ca_arena_printf(arena, "<static type at %s+0x%llx>",
+		return ca_arena_printf(arena, CA_UNNAMED "%s+0x%llx>",
 				       ca_escape_arena(arena, slash ? slash + 1 : module->path,
 						       strlen(slash ? slash + 1 : module->path)),
 				       (unsigned long long)(type->address - module->start));

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* The order of things: runtime, heap, sweep, closure, nodes. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "collect.h"
 
@@ -41,6 +42,26 @@ static void warn_unexplained(const struct ca_objects *objects)
 			(unsigned long long)trust->unexplained, (unsigned long long)trust->blocks);
 }
 
+/* A type without name is a row of its own: the row that it belongs to is short by as many. */
+static void warn_unnamed(const struct ca_objects *objects)
+{
+	uint64_t count = 0, bytes = 0;
+
+	for (uint32_t i = 0; i < objects->mold_count; i++) {
+		const struct ca_mold *mold = &objects->molds[i];
+
+		if (strncmp(objects->types[mold->type].name, CA_UNNAMED, strlen(CA_UNNAMED)))
+			continue;
+		count += mold->count;
+		bytes += mold->count * (mold->bytes + mold->owned);
+	}
+	if (count)
+		ca_warn(objects->ctx, "unnamed-types", 0, "the rows of these types are short by as many",
+			"%llu objects, %llu bytes, are of static types whose names are in files that are not "
+			"at hand",
+			(unsigned long long)count, (unsigned long long)bytes);
+}
+
 static struct ca_error *enumerate(struct ca_objects *objects)
 {
 	struct ca_collector collector = {.objects = objects, .space = objects->space};
@@ -77,6 +98,7 @@ struct ca_error *ca_objects_open(struct ca_context *ctx, const struct ca_runtime
 		objects->trust.objects = objects->trust.blocks - objects->trust.freelist -
 					 objects->trust.owned - objects->trust.unexplained;
 		warn_unexplained(objects);
+		warn_unnamed(objects);
 		*out = objects;
 		return NULL;
 	}

@@ -241,7 +241,8 @@ static void warn_inferred(struct ca_runtime *rt)
 {
 	if (!table_covers(rt->table, rt->minor, rt->micro))
 		ca_warn(rt->ctx, "layout-inferred", 0,
-			"sizes that this release changed, if any, are those of the other",
+			"sizes that this release changed, if any, are those of the other; most roots in the "
+			"interpreter's state have no name",
 			"no layout is known for CPython %s: that of 3.%u.%u to 3.%u.%u is used, and what "
 			"could be checked in memory was",
 			rt->version, rt->table->minor, rt->table->first_micro, rt->table->minor,
@@ -269,6 +270,19 @@ static void warn_contradicted(const struct ca_runtime *rt, const struct ca_group
 		"damaged, or not where this release has it: %s", group->what);
 }
 
+/* Of a release with a table of its own, graph/ looks at what it finds there. */
+static void settle_roots(struct ca_runtime *rt)
+{
+	for (const struct ca_group *group = ca_root_groups; !rt->proved && group->what; group++) {
+		if (ca_settle_group(rt, group))
+			continue;
+		ca_settle_without(rt, group);
+		ca_warn(rt->ctx, "layout-not-found", rt->address,
+			"objects that only it holds are shown as held by C",
+			"not found in this release: %s", group->what);
+	}
+}
+
 static struct ca_error *settle(struct ca_runtime *rt)
 {
 	const struct stage *stage = stage_of(rt);
@@ -291,6 +305,7 @@ static struct ca_error *settle(struct ca_runtime *rt)
 		if (!stage || group->score != ca_score_modules)
 			warn_contradicted(rt, group);
 	}
+	settle_roots(rt);
 	warn_inferred(rt);
 	return NULL;
 }

@@ -63,7 +63,7 @@ int64_t ca_score_obmalloc(const struct ca_runtime *rt)
 	return arenas ? arenas : -1;
 }
 
-/* The first few entries of a table of states have static types. */
+/* The first few entries of a table of states have static types, each of which says which one it has. */
 static int64_t score_states(const struct ca_runtime *rt, int32_t table, unsigned least)
 {
 	const struct ca_layout *layout = &rt->layout;
@@ -78,8 +78,8 @@ static int64_t score_states(const struct ca_runtime *rt, int32_t table, unsigned
 
 		if (!type)
 			break;
-		if (!ca_is_type(rt, type) || !(ca_word_at(rt->image, type, layout->type.tp_flags) &
-					       (uint64_t)layout->c.flag_static_builtin))
+		if (!ca_is_type(rt, type) || ca_word_at(rt->image, type, layout->type.tp_subclasses) != i + 1 ||
+		    !(ca_word_at(rt->image, type, layout->type.tp_flags) & (uint64_t)layout->c.flag_static_builtin))
 			return -1;
 		score++;
 	}

@@ -126,6 +126,12 @@ bool ca_settle_group(struct ca_runtime *rt, const struct ca_group *group)
 	return true;
 }
 
+void ca_settle_without(struct ca_runtime *rt, const struct ca_group *group)
+{
+	for (unsigned i = 0; i < count_fields(group); i++)
+		*field_in(&rt->layout, group->fields[i]) = ABSENT;
+}
+
 #define AT(field) offsetof(struct ca_layout, field) + 1
 
 const struct ca_group ca_group_interps = {
@@ -191,5 +197,17 @@ const struct ca_group ca_groups[] = {
 	 false},
 	{"whether the collector is on", ca_score_gc_flags, {0}, 4, false, false},
 	{"the collector's counts", ca_score_gc_counts, {0}, 4, false, false},
+	{NULL, NULL, {0}, 0, false, false},
+};
+
+const struct ca_group ca_root_groups[] = {
+	{"the table of interned strings", ca_score_interned, {AT(interp.cached_interned)}, 8, false, true},
+	{"the identifiers of C",
+	 ca_score_identifiers,
+	 {AT(interp.unicode_ids), AT(interp.unicode_ids_size)},
+	 8,
+	 false,
+	 true},
+	{"the callbacks of atexit", ca_score_atexit, {AT(interp.atexit_callbacks)}, 8, false, true},
 	{NULL, NULL, {0}, 0, false, false},
 };

@@ -26,6 +26,8 @@ struct ca_group {
 	bool evidence;                    /* nothing moves to where nothing is said */
 };
 
+/* The fields of a group become absent. */
+void ca_settle_without(struct ca_runtime *rt, const struct ca_group *group);
 /* Finds the group's fields; false when the image contradicts every offset within bounds. */
 bool ca_settle_group(struct ca_runtime *rt, const struct ca_group *group);
 
@@ -39,6 +41,8 @@ void ca_settle_generation0(struct ca_runtime *rt);
 extern const struct ca_group ca_group_interps;
 /* All else, in the order in which they stand on each other; .what NULL ends them. */
 extern const struct ca_group ca_groups[];
+/* What holds objects that are there all the same: without one the rest is as it is. */
+extern const struct ca_group ca_root_groups[];
 
 /* What the scores read with. */
 ca_addr ca_word_at(const struct ca_image *image, ca_addr base, int32_t offset);
@@ -59,6 +63,10 @@ int64_t ca_score_sysdict(const struct ca_runtime *rt);
 int64_t ca_score_modules(const struct ca_runtime *rt);
 int64_t ca_score_builtins(const struct ca_runtime *rt);
 int64_t ca_score_importlib(const struct ca_runtime *rt);
+/* score_roots.c */
+int64_t ca_score_interned(const struct ca_runtime *rt);
+int64_t ca_score_identifiers(const struct ca_runtime *rt);
+int64_t ca_score_atexit(const struct ca_runtime *rt);
 /* score_threads.c */
 int64_t ca_score_threads(const struct ca_runtime *rt);
 int64_t ca_score_thread_ids(const struct ca_runtime *rt);

@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../coreanalyze/open/open.h"
+#include "../../coreanalyze/graph/graph.h"
 #include "../../coreanalyze/runtime/locate.h"
 
 static const char *const no_releases[] = {NULL};
@@ -86,14 +86,15 @@ static uint64_t fnv(uint64_t digest, const char *text)
 
 struct digest {
 	uint64_t objects, counts, sizes; /* types by their number; by their bytes too */
+	uint64_t explained, mismatches, roots; /* counts of references; kinds and names of roots */
 };
 
-static struct digest digest_types(const struct ca_objects *objects)
+static void digest_types(const struct ca_objects *objects, struct digest *digest)
 {
 	struct sum *sums = ca_alloc((objects->type_count + 1) * sizeof(*sums));
 	char **lines = ca_alloc((objects->type_count + 1) * sizeof(*lines));
-	struct digest digest = {objects->count, 0, 0};
 
+	digest->objects = objects->count;
 	for (ca_node node = 1; node <= objects->count; node++) {
 		struct sum *sum = &sums[ca_node_type(objects, node)];
 
@@ -111,14 +112,38 @@ static struct digest digest_types(const struct ca_objects *objects)
 	}
 	qsort(lines, objects->type_count, sizeof(*lines), by_text);
 	for (uint32_t i = 0; i < objects->type_count; i++) {
-		digest.sizes = fnv(digest.sizes, lines[i]);
+		digest->sizes = fnv(digest->sizes, lines[i]);
 		*strchr(lines[i], '\t') = '\0';
-		digest.counts = fnv(digest.counts, lines[i]);
+		digest->counts = fnv(digest->counts, lines[i]);
 		free(lines[i]);
 	}
 	free(lines);
 	free(sums);
-	return digest;
+}
+
+static struct ca_error *digest_graph(struct ca_context *ctx, struct ca_objects *objects,
+				     struct digest *digest)
+{
+	struct ca_graph *graph;
+	struct ca_error *err = ca_graph_build(ctx, objects, &graph);
+
+	if (err)
+		return err;
+	digest->explained = graph->audit.explained;
+	for (size_t i = 0; i < graph->audit.count; i++) {
+		const struct ca_mismatch *item = &graph->audit.items[i];
+		char line[100];
+
+		sprintf(line, "%u %u %u", item->node, item->excess, item->deficit);
+		if (item->excess || item->deficit)
+			digest->mismatches = fnv(digest->mismatches, line);
+	}
+	for (uint32_t i = 0; i < graph->root_count; i++) {
+		digest->roots = fnv(digest->roots, ca_root_kind_name(graph->roots[i].kind));
+		digest->roots = fnv(digest->roots, graph->roots[i].name);
+	}
+	ca_graph_free(graph);
+	return NULL;
 }
 
 static void print_runtime(const struct ca_runtime *rt)
@@ -135,9 +160,10 @@ static void print_runtime(const struct ca_runtime *rt)
 		printf(" gc %d %d %u %" PRIx64 " %" PRIx64, gc.enabled, gc.collecting, gc.debug, gc.garbage,
 		       gc.callbacks);
 		for (unsigned g = 0; g < CA_GC_GENERATIONS; g++)
-			printf(" (%d %d %" PRId64 " %" PRId64 ")", gc.generations[g].threshold,
+			printf(" (%d %d %" PRId64 " %" PRId64 " %" PRId64 ")", gc.generations[g].threshold,
 			       gc.generations[g].count, gc.generations[g].collections,
-			       gc.generations[g].collected);
+			       gc.generations[g].collected, gc.generations[g].uncollectable);
+		printf(" %" PRId64 " %" PRId64, gc.long_lived_total, gc.long_lived_pending);
 	}
 	for (size_t i = 0; i < rt->thread_count; i++) {
 		const struct ca_thread *thread = &rt->threads[i];
@@ -161,35 +187,54 @@ static void print_error(struct ca_error *err)
 	ca_error_free(err);
 }
 
-/* known: a layout whose answer is known; equal ones have the same. */
-static struct ca_layout known;
-static struct digest digest;
-static bool is_known;
+/* Of equal layouts the answers are the same: of the first that nothing was taken on trust for, and the last. */
+static struct known {
+	struct ca_layout layout;
+	bool proved, is_known;
+	struct digest digest;
+} first, last;
+
+static bool is_of(const struct known *known, const struct ca_runtime *rt)
+{
+	return known->is_known && known->proved == rt->proved &&
+	       memcmp(&known->layout, &rt->layout, sizeof(rt->layout)) == 0;
+}
+
+static struct ca_error *find_answer(struct ca_context *ctx, struct ca_runtime *rt, struct known *to)
+{
+	struct ca_objects *objects;
+	struct ca_error *err = ca_objects_open(ctx, rt, &objects);
+
+	if (err)
+		return err;
+	*to = (struct known){.layout = rt->layout, .proved = rt->proved, .is_known = true};
+	digest_types(objects, &to->digest);
+	err = digest_graph(ctx, objects, &to->digest);
+	ca_objects_close(objects);
+	return err;
+}
 
 static void answer(struct ca_context *ctx, const struct ca_image *image, const struct tables *tables)
 {
+	struct known *known = &last;
 	struct ca_runtime *rt;
-	struct ca_objects *objects;
 	struct ca_error *err = ca_runtime_open_with(ctx, image, tables->items, tables->count, &rt);
 
 	if (err) {
 		print_error(err);
 		return;
 	}
-	if (!is_known || memcmp(&known, &rt->layout, sizeof(known)) != 0) {
-		err = ca_objects_open(ctx, rt, &objects);
-		if (err) {
-			print_error(err);
-			ca_runtime_close(rt);
-			return;
-		}
-		known = rt->layout;
-		digest = digest_types(objects);
-		ca_objects_close(objects);
-		is_known = true;
+	if (is_of(&first, rt) || (!first.is_known && !rt->proved))
+		known = &first;
+	if (!is_of(known, rt) && (err = find_answer(ctx, rt, known))) {
+		print_error(err);
+		ca_runtime_close(rt);
+		return;
 	}
-	printf("%" PRIu64 " objects %" PRIx64 " sizes %" PRIx64 " ", digest.objects, digest.counts,
-	       digest.sizes);
+	printf("%" PRIu64 " objects %" PRIx64 " sizes %" PRIx64 " explained %" PRIu64 " mismatches %" PRIx64
+	       " roots %" PRIx64 " ",
+	       known->digest.objects, known->digest.counts, known->digest.sizes, known->digest.explained,
+	       known->digest.mismatches, known->digest.roots);
 	print_runtime(rt);
 	print_searched(rt);
 	ca_runtime_close(rt);

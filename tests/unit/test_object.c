@@ -260,6 +260,27 @@ static void test_object__bases_in_a_ring(void)
 	}
 }
 
+/* Its words are those that the type itself has room for. */
+static void test_object__base_of_damaged_size(void)
+{
+	static const uint64_t sizes[] = { 33, 1 << 30, UINT32_MAX - 7, UINT32_MAX, UINT64_MAX };
+
+	EACH_TABLE(table) {
+		for (size_t i = 0; i < CA_COUNT(sizes); i++) {
+			struct world world;
+			struct tally tally;
+
+			open_with(&world, table);
+			world_type(&world, type_at, "a", 0, 32, 0, other_at);
+			world_type(&world, other_at, "b", 0, sizes[i], 0, 0);
+			world_put(&world, data_at + table->layout.object.ob_type, type_at);
+			CU_ASSERT(ask(&world, data_at, &tally));
+			CU_ASSERT(tally.refs <= 2);
+			world_close(&world);
+		}
+	}
+}
+
 static void test_object__method_resolution_order_that_lies(void)
 {
 	static const uint64_t counts[] = { 0, 1, 4096, 4097, INT64_MAX, UINT64_MAX };
@@ -463,6 +484,7 @@ CU_TestInfo ca_tests_object[] = {
 	{ "object: deque of blocks in a ring", test_object__deque_of_blocks_in_a_ring },
 	{ "object: OrderedDict of nodes in a ring", test_object__ordered_dict_of_nodes_in_a_ring },
 	{ "object: bases in a ring", test_object__bases_in_a_ring },
+	{ "object: base of damaged size", test_object__base_of_damaged_size },
 	{ "object: method resolution order that lies", test_object__method_resolution_order_that_lies },
 	{ "object: dict with a table that lies", test_object__dict_with_a_table_that_lies },
 	{ "object: class of Python code is no deque", test_object__class_of_python_code_is_no_deque },

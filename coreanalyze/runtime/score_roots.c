@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* What proves the tables by which an interpreter holds objects outside of its own structure. */
+#include "keys.h"
+#include "settle.h"
+
+enum { STR_SUBCLASS = 1 << 28, INTERNED_MASK = 3, SAMPLE = 64, LEAST_STRINGS = 100, MOST = 1 << 16 };
+
+static ca_addr main_interp(const struct ca_runtime *rt)
+{
+	ca_addr interps[CA_SCORED_INTERPS];
+	size_t count = ca_scored_interps(rt, interps);
+
+	return count ? interps[count - 1] : 0;
+}
+
+static bool is_interned(const struct ca_runtime *rt, ca_addr addr)
+{
+	ca_addr type = ca_plausible_type(rt, addr);
+	uint32_t state;
+
+	return type && ca_word_at(rt->image, type, rt->layout.type.tp_flags) & STR_SUBCLASS &&
+	       ca_image_u32(rt->image, addr + (uint64_t)rt->layout.ascii.state, &state) &&
+	       state & INTERNED_MASK;
+}
+
+/* A dict of strings that say that they are interned, each under itself. */
+int64_t ca_score_interned(const struct ca_runtime *rt)
+{
+	const struct ca_layout *layout = &rt->layout;
+	ca_addr dict = ca_word_at(rt->image, main_interp(rt), layout->interp.cached_interned);
+	ca_addr table = ca_word_at(rt->image, dict, layout->dict.ma_keys);
+	struct ca_keys keys;
+	int64_t seen = 0;
+
+	if (!ca_has(layout->interp.cached_interned) || !dict)
+		return 0;
+	if (!ca_plausible_type(rt, dict) || !ca_keys_parse(rt->image, layout, table, &keys) ||
+	    keys.nentries < LEAST_STRINGS)
+		return -1;
+	for (uint64_t i = 0; i < keys.nentries && seen < SAMPLE; i++) {
+		ca_addr at = keys.entries + i * keys.entry_bytes + keys.key_at;
+		ca_addr key = ca_word_at(rt->image, at, 0), value = ca_word_at(rt->image, at, 8);
+
+		if (!value)
+			continue; /* was deleted */
+		if (key != value || !is_interned(rt, key))
+			return -1;
+		seen++;
+	}
+	return seen ? seen : -1;
+}
+
+/* Strings, one for each of C's names that was used; the array's length stands before it. */
+int64_t ca_score_identifiers(const struct ca_runtime *rt)
+{
+	const struct ca_layout *layout = &rt->layout;
+	ca_addr interp = main_interp(rt);
+	ca_addr array = ca_word_at(rt->image, interp, layout->interp.unicode_ids);
+	uint64_t size = ca_word_at(rt->image, interp, layout->interp.unicode_ids_size);
+	int64_t used = 0;
+
+	if (!ca_has(layout->interp.unicode_ids) || (!array && !size))
+		return 0;
+	if (!array || !size || size > MOST || layout->interp.unicode_ids != layout->interp.unicode_ids_size + 8)
+		return -1;
+	for (uint64_t i = 0; i < size; i++) {
+		ca_addr str = ca_word_at(rt->image, array + i * 8, 0);
+
+		if (str && !is_interned(rt, str))
+			return -1;
+		used += str != 0;
+	}
+	return used ? used : -1;
+}
+
+static bool is_of(const struct ca_runtime *rt, ca_addr object, uint64_t subclass)
+{
+	return ca_word_at(rt->image, ca_plausible_type(rt, object), rt->layout.type.tp_flags) & subclass;
+}
+
+/*
+ * Modules/atexitmodule.c: up to 3.13 an array of pointers to {function, args, kwargs}, then a
+ * list of such tuples. None, where nothing was registered.
+ */
+int64_t ca_score_atexit(const struct ca_runtime *rt)
+{
+	enum { TUPLE_SUBCLASS = 1 << 26, LIST_SUBCLASS = 1 << 25, LAST_WITH_ARRAY = 13 };
+	const struct ca_layout *layout = &rt->layout;
+	ca_addr callbacks = ca_word_at(rt->image, main_interp(rt), layout->interp.atexit_callbacks);
+	ca_addr first;
+
+	if (!ca_has(layout->interp.atexit_callbacks) || !callbacks)
+		return 0;
+	if (rt->minor > LAST_WITH_ARRAY) {
+		if (!is_of(rt, callbacks, LIST_SUBCLASS))
+			return -1;
+		first = ca_word_at(rt->image, ca_word_at(rt->image, callbacks, layout->list.ob_item), 0);
+		if (!ca_word_at(rt->image, callbacks, layout->var.ob_size))
+			return 0;
+		return is_of(rt, first, TUPLE_SUBCLASS) ? 1 : -1;
+	}
+	first = ca_word_at(rt->image, callbacks, 0);
+	if (!first)
+		return 0;
+	return ca_plausible_type(rt, ca_word_at(rt->image, first, 0)) &&
+			       is_of(rt, ca_word_at(rt->image, first, 8), TUPLE_SUBCLASS)
+		       ? 1
+		       : -1;
+}
