@@ -117,7 +117,7 @@ static void add_interpreter(struct ca_builder *builder, const struct ca_interp *
 	const char *of = of_interpreter(builder, interp);
 
 	add_fields(builder, CA_ROOT_INTERPRETER, interp->address, proved, CA_COUNT(proved), of);
-	if (builder->objects->rt->proved)
+	if (builder->objects->rt->covered)
 		add_fields(builder, CA_ROOT_INTERPRETER, interp->address, fields, CA_COUNT(fields), of);
 	add_fields(builder, CA_ROOT_INTERPRETER, interp->gc, lists, CA_COUNT(lists), of);
 }
@@ -249,7 +249,7 @@ static void add_thread(struct ca_builder *builder, const struct ca_thread *threa
 		{layout->exc_item.exc_traceback, "exc_info traceback"},
 	};
 
-	if (builder->objects->rt->proved)
+	if (builder->objects->rt->covered)
 		add_fields(builder, CA_ROOT_THREAD, thread->address, fields, CA_COUNT(fields), of);
 	if (ca_has(layout->thread.exc_state))
 		add_fields(builder, CA_ROOT_THREAD, thread->address + (uint64_t)layout->thread.exc_state,
@@ -300,7 +300,7 @@ void ca_graph_find_roots(struct ca_builder *builder)
 
 	for (size_t i = 0; i < rt->interp_count; i++) {
 		add_interpreter(builder, &rt->interps[i]);
-		if (rt->proved)
+		if (rt->covered)
 			add_tables(builder, &rt->interps[i]);
 		add_identifiers(builder, &rt->interps[i]);
 		add_atexit(builder, &rt->interps[i]);

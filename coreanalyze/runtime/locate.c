@@ -286,6 +286,7 @@ static void settle_roots(struct ca_runtime *rt)
 static struct ca_error *settle(struct ca_runtime *rt)
 {
 	const struct stage *stage = stage_of(rt);
+	size_t known = rt->found_count;
 
 	if (stage)
 		ca_warn(rt->ctx, stage->kind, 0, stage->effect, "%s", stage->text);
@@ -307,6 +308,7 @@ static struct ca_error *settle(struct ca_runtime *rt)
 	}
 	settle_roots(rt);
 	warn_inferred(rt);
+	rt->covered = rt->proved || (table_covers(rt->table, rt->minor, rt->micro) && rt->found_count == known);
 	return NULL;
 }
 

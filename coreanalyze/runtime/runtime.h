@@ -53,6 +53,7 @@ struct ca_runtime {
 	unsigned minor, micro;
 	char version[24];                    /* "3.12.1", "3.15.0rc2" */
 	bool proved;                         /* the table names this very release */
+	bool covered;                        /* or was made for it, and no field is elsewhere */
 	const struct ca_module *module;      /* the ELF file that holds _PyRuntime */
 	ca_addr address;                     /* &_PyRuntime */
 	ca_addr type_type;                   /* &PyType_Type */

@@ -19,6 +19,7 @@ from runner import each_python
 
 SHIFTS = (4, 8, 16, 24)
 STRUCTURES = ("runtime", "interp", "thread", "gc")
+OF_GRAPH = "explained", "mismatches", "roots"
 # An answer: the types with their figures, what the reference counts say and the names of
 # roots, the interpreters with all that the collector says, the threads.
 RUNTIME = os.path.join(ROOT, "coreanalyze", "runtime")
@@ -95,11 +96,10 @@ def test_tables_and_fields(python):
     own = known[python.version[1]]
     with tempfile.TemporaryDirectory() as directory:
         core = small_core(python, directory)
-        # Nothing is dropped by the second, but nothing is taken on trust.
-        trusted, wanted = (said(line) for line in answers(core, ["as-is", "without"]))
+        # By the second nothing is moved, but nothing is taken on trust.
+        trusted, wanted = (said(line) for line in answers(core, ["as-is", "shift gc enabled 0"]))
         # Roots that memory does not prove have no name then, and fill what is missing.
-        of_graph = "explained", "mismatches", "roots"
-        assert without(wanted, *of_graph) == without(trusted, *of_graph)
+        assert without(wanted, *OF_GRAPH) == without(trusted, *OF_GRAPH)
         assert figure(wanted, "explained") >= figure(trusted, "explained") - 2, (wanted, trusted)
         table = used(core)
         # The nearest others, one after the other, as long as there are any.
@@ -132,14 +132,21 @@ def figure(line: str, name: str) -> int:
 
 
 def check_shifts(core: str, wanted: str) -> None:
-    cases = [f"shift {field} {way * by}" for field in fields() for by in SHIFTS for way in (1, -1)]
+    cases = [f"shift {field} {way * by}" + ("" if by == 8 else " types")
+             for field in fields() for by in SHIFTS for way in (1, -1)]
     lines = answers(core, cases)
-    for case, line in zip(cases, lines):
-        assert line.startswith("error: ") or said(line) == wanted, (case, line, wanted)
+    # A release has not all fields.
+    there = [(case, line) for case, line in zip(cases, lines) if line != "no such case"]
+    assert len(there) > len(cases) / 2
+    for case, line in there:
+        got, right = said(line), wanted
+        if case.endswith("types"):
+            got, right = without(got, *OF_GRAPH), without(right, *OF_GRAPH)
+        assert line.startswith("error: ") or got == right, (case, line, wanted)
     # What is not searched is seldom.
-    errors = sum(line.startswith("error: ") for line in lines)
-    assert errors < len(cases) / 10, errors
-    assert sum("=" in line for line in lines) > len(cases) / 20
+    errors = sum(line.startswith("error: ") for _, line in there)
+    assert errors < len(there) / 8, errors
+    assert sum("=" in line for _, line in there) > len(there) / 20
 
 
 def check_other_minors(core: str, minors: list[int]) -> None:

@@ -6,7 +6,8 @@
  *   as-is                        all tables
  *   without TABLE...             all but these
  *   only MINOR                   those of one minor version, called by the core's
- *   shift STRUCT FIELD BYTES     the core's minor's tables, a field moved in all of them
+ *   shift STRUCT FIELD BYTES     the core's own table alone, for another release, a field moved
+ *   ... types                    without what takes most of the time: the graph
  *
  * In the last three no table names the release: nothing is taken on trust.
  */
@@ -25,12 +26,13 @@ struct tables {
 	size_t count;
 };
 
-static struct tables copy_tables(int minor)
+static struct tables copy_tables(int minor, const char *name)
 {
 	struct tables tables = {ca_alloc(ca_layout_table_count * sizeof(*tables.items)), 0};
 
 	for (size_t i = 0; i < ca_layout_table_count; i++)
-		if (minor < 0 || ca_layout_tables[i].minor == minor)
+		if ((minor < 0 || ca_layout_tables[i].minor == minor) &&
+		    (!name || strcmp(ca_layout_tables[i].name, name) == 0))
 			tables.items[tables.count++] = ca_layout_tables[i];
 	return tables;
 }
@@ -48,8 +50,13 @@ static void drop(struct tables *tables, const char *name)
 			tables->items[i--] = tables->items[--tables->count];
 }
 
+/* False: there is no such field in this release, or at all. */
 static bool shift(struct tables *tables, const char *structure, const char *field, int by)
 {
+	bool moved = false;
+
+	for (size_t i = 0; i < tables->count; i++)
+		tables->items[i].first_micro = tables->items[i].last_micro = UINT8_MAX;
 	for (size_t f = 0; f < ca_layout_field_count; f++) {
 		const struct ca_layout_field *known = &ca_layout_fields[f];
 
@@ -58,12 +65,13 @@ static bool shift(struct tables *tables, const char *structure, const char *fiel
 		for (size_t i = 0; i < tables->count; i++) {
 			int32_t *offset = (int32_t *)((char *)&tables->items[i].layout + known->offset);
 
-			if (ca_has(*offset))
+			if (ca_has(*offset)) {
 				*offset += by;
+				moved = true;
+			}
 		}
-		return true;
 	}
-	return false;
+	return moved;
 }
 
 /* ---- the answer ----------------------------------------------------------- */
@@ -190,31 +198,33 @@ static void print_error(struct ca_error *err)
 /* Of equal layouts the answers are the same: of the first that nothing was taken on trust for, and the last. */
 static struct known {
 	struct ca_layout layout;
-	bool proved, is_known;
+	bool covered, has_graph, is_known;
 	struct digest digest;
 } first, last;
 
-static bool is_of(const struct known *known, const struct ca_runtime *rt)
+static bool is_of(const struct known *known, const struct ca_runtime *rt, bool graph)
 {
-	return known->is_known && known->proved == rt->proved &&
+	return known->is_known && known->has_graph >= graph && known->covered == rt->covered &&
 	       memcmp(&known->layout, &rt->layout, sizeof(rt->layout)) == 0;
 }
 
-static struct ca_error *find_answer(struct ca_context *ctx, struct ca_runtime *rt, struct known *to)
+static struct ca_error *find_answer(struct ca_context *ctx, struct ca_runtime *rt, bool graph,
+				    struct known *to)
 {
 	struct ca_objects *objects;
 	struct ca_error *err = ca_objects_open(ctx, rt, &objects);
 
 	if (err)
 		return err;
-	*to = (struct known){.layout = rt->layout, .proved = rt->proved, .is_known = true};
+	*to = (struct known){rt->layout, rt->covered, graph, true, {0}};
 	digest_types(objects, &to->digest);
-	err = digest_graph(ctx, objects, &to->digest);
+	err = graph ? digest_graph(ctx, objects, &to->digest) : NULL;
 	ca_objects_close(objects);
 	return err;
 }
 
-static void answer(struct ca_context *ctx, const struct ca_image *image, const struct tables *tables)
+static void answer(struct ca_context *ctx, const struct ca_image *image, const struct tables *tables,
+		   bool graph)
 {
 	struct known *known = &last;
 	struct ca_runtime *rt;
@@ -224,9 +234,9 @@ static void answer(struct ca_context *ctx, const struct ca_image *image, const s
 		print_error(err);
 		return;
 	}
-	if (is_of(&first, rt) || (!first.is_known && !rt->proved))
+	if (is_of(&first, rt, graph) || (!first.is_known && !rt->covered))
 		known = &first;
-	if (!is_of(known, rt) && (err = find_answer(ctx, rt, known))) {
+	if (!is_of(known, rt, graph) && (err = find_answer(ctx, rt, graph, known))) {
 		print_error(err);
 		ca_runtime_close(rt);
 		return;
@@ -240,27 +250,26 @@ static void answer(struct ca_context *ctx, const struct ca_image *image, const s
 	ca_runtime_close(rt);
 }
 
-/* The core's minor version: the first case's answer has it. */
-static unsigned minor_of(struct ca_context *ctx, const struct ca_image *image)
+static const struct ca_layout_table *table_of(struct ca_context *ctx, const struct ca_image *image)
 {
+	const struct ca_layout_table *table;
 	struct ca_runtime *rt;
 	struct ca_error *err = ca_runtime_open(ctx, image, &rt);
-	unsigned minor;
 
 	if (err) {
 		fprintf(stderr, "relayout: %s: %s\n", err->what, err->why);
 		exit(3);
 	}
-	minor = rt->minor;
+	table = rt->table;
 	ca_runtime_close(rt);
-	return minor;
+	return table;
 }
 
-static bool change(struct tables *tables, unsigned minor, char *line)
+static bool change(struct tables *tables, const struct ca_layout_table *own, char *line)
 {
 	char *verb = strtok(line, " \n"), *word = strtok(NULL, " \n");
 
-	*tables = copy_tables(verb && strcmp(verb, "shift") == 0 ? (int)minor : -1);
+	*tables = copy_tables(-1, verb && strcmp(verb, "shift") == 0 ? own->name : NULL);
 	if (!verb || strcmp(verb, "as-is") == 0)
 		return verb != NULL;
 	distrust(tables);
@@ -271,10 +280,10 @@ static bool change(struct tables *tables, unsigned minor, char *line)
 	}
 	if (strcmp(verb, "only") == 0 && word) {
 		free(tables->items);
-		*tables = copy_tables(atoi(word));
+		*tables = copy_tables(atoi(word), NULL);
 		distrust(tables);
 		for (size_t i = 0; i < tables->count; i++)
-			tables->items[i].minor = (uint8_t)minor;
+			tables->items[i].minor = own->minor;
 		return true;
 	}
 
@@ -303,16 +312,16 @@ int main(int argc, char **argv)
 		return 3;
 	}
 
-	unsigned minor = minor_of(&ctx, image);
+	const struct ca_layout_table *own = table_of(&ctx, image);
 
 	while (fgets(line, sizeof(line), stdin)) {
 		struct tables tables;
+		bool graph = !strstr(line, " types\n");
 
-		if (!change(&tables, minor, line)) {
-			fprintf(stderr, "relayout: no such case\n");
-			return 2;
-		}
-		answer(&ctx, image, &tables);
+		if (change(&tables, own, line))
+			answer(&ctx, image, &tables, graph);
+		else
+			printf("no such case\n");
 		free(tables.items);
 		fflush(stdout);
 	}
