@@ -107,3 +107,15 @@ int64_t ca_score_atexit(const struct ca_runtime *rt)
 		       ? 1
 		       : -1;
 }
+
+/* Up to 3.9: it has the callbacks. */
+int64_t ca_score_exitmodule(const struct ca_runtime *rt)
+{
+	const struct ca_layout *layout = &rt->layout;
+	ca_addr module = ca_word_at(rt->image, main_interp(rt), layout->interp.pyexitmodule);
+	ca_addr modules = ca_word_at(rt->image, main_interp(rt), layout->interp.modules);
+
+	if (!ca_has(layout->interp.pyexitmodule) || !module)
+		return 0;
+	return ca_read_key(rt->image, layout, modules, "atexit") == module ? 1 : -1;
+}

@@ -209,5 +209,6 @@ const struct ca_group ca_root_groups[] = {
 	 false,
 	 true},
 	{"the callbacks of atexit", ca_score_atexit, {AT(interp.atexit_callbacks)}, 8, false, true},
+	{"the module atexit", ca_score_exitmodule, {AT(interp.pyexitmodule)}, 8, false, true},
 	{NULL, NULL, {0}, 0, false, false},
 };

@@ -67,6 +67,7 @@ int64_t ca_score_importlib(const struct ca_runtime *rt);
 int64_t ca_score_interned(const struct ca_runtime *rt);
 int64_t ca_score_identifiers(const struct ca_runtime *rt);
 int64_t ca_score_atexit(const struct ca_runtime *rt);
+int64_t ca_score_exitmodule(const struct ca_runtime *rt);
 /* score_threads.c */
 int64_t ca_score_threads(const struct ca_runtime *rt);
 int64_t ca_score_thread_ids(const struct ca_runtime *rt);
