@@ -1,25 +1,33 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* Options of `watch`, what it does to a process, and a line for each event. */
+#include <errno.h>
 #include <math.h>
+#include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "../capture/capture.h"
 #include "../watch/watch.h"
 #include "command.h"
 
 enum { KEY_PID = 4000, KEY_PIDFILE, KEY_NAME, KEY_CGROUP, KEY_RSS, KEY_PERCENT, KEY_GROWTH, KEY_PRESSURE,
-       KEY_EVERY, KEY_KEEP, KEY_MAX_DISK, KEY_COMPRESS, KEY_FORK, KEY_THEN };
+       KEY_EVERY, KEY_KEEP, KEY_MAX_DISK, KEY_COMPRESS, KEY_FORK, KEY_SAVE, KEY_THEN };
 enum { DEFAULT_KEEP = 10, DEFAULT_PERCENT = 90 };
+/* Linux include/uapi/linux/ioprio.h: ourselves, at the class of what is idle. */
+enum { IOPRIO_WHO_PROCESS = 1, IOPRIO_IDLE = 3 << 13 };
 #define DEFAULT_MAX_DISK (UINT64_C(10) << 30)
 
 struct own {
 	struct ca_watch watch;
 	regex_t name;
 	unsigned sources;
-	bool compress, fork;
+	bool compress, fork, save;
 	const struct ca_request *request;
 };
 
@@ -37,7 +45,8 @@ static const struct argp_option options[] = {
 	{"output", 'o', "DIR", 0, "where the files go; it is made when it is not there", 3},
 	{"keep", KEY_KEEP, "N", 0, "files of each process: its first and its newest (10)", 3},
 	{"max-disk", KEY_MAX_DISK, "SIZE", 0, "of all files together (10G): the oldest go", 3},
-	{"compress", KEY_COMPRESS, NULL, 0, "cores as zstd does", 3},
+	{"compress", KEY_COMPRESS, NULL, 0, "files as zstd does", 3},
+	{"save", KEY_SAVE, NULL, 0, "keep snapshots, which are smaller, and drop the cores; with --redact without values", 3},
 	{"fork", KEY_FORK, NULL, 0, "let a process go at once, and copy a fork of it, where nothing speaks against that; else as without", 3},
 	{"then", KEY_THEN, "COMMAND", 0, "run by sh after each capture, one at a time: COREANALYZE_FILE, _PID and _REASON tell it of what", 3},
 	{0},
@@ -182,6 +191,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case KEY_FORK:
 		own->fork = true;
 		return 0;
+	case KEY_SAVE:
+		own->save = true;
+		return 0;
 	case KEY_THEN:
 		watch->command = arg;
 		return 0;
@@ -197,9 +209,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 
 /* ---- what is done to a process: in the child ---------------------------------------- */
 
-static const char *explain(struct ca_context *ctx, const struct ca_error *err)
+static const char *explain(struct ca_arena *arena, const struct ca_error *err)
 {
-	return ca_arena_printf(&ctx->arena, "%s: %s%s%s", err->what, err->why, *err->advice ? ": " : "",
+	return ca_arena_printf(arena, "%s: %s%s%s", err->what, err->why, *err->advice ? ": " : "",
 			       err->advice);
 }
 
@@ -212,12 +224,12 @@ static void note(struct ca_watch_result *result, const char *text)
 static struct ca_error *write_core(const struct own *own, const struct ca_view *view, const char *file,
 				   struct ca_watch_result *result)
 {
-	struct ca_capture_options how = {.file = file, .compress = own->compress, .fork = own->fork};
+	struct ca_capture_options how = {.file = file, .compress = own->compress && !own->save, .fork = own->fork};
 	struct ca_captured done = {0};
 	struct ca_error *err = ca_capture(view, &how, &done);
 
 	if (err && own->fork) {
-		note(result, explain(view->ctx, err));
+		note(result, explain(&view->ctx->arena, err));
 		ca_error_free(err);
 		how.fork = false;
 		err = ca_capture(view, &how, &done);
@@ -226,21 +238,109 @@ static struct ca_error *write_core(const struct own *own, const struct ca_view *
 	return err;
 }
 
-static void capture(void *arg, const struct ca_watch_order *order, struct ca_watch_result *result)
+static struct ca_error *capture_core(const struct own *own, int32_t pid, const char *file,
+				     struct ca_watch_result *result)
 {
-	const struct own *own = arg;
 	struct ca_context ctx;
 	struct ca_view view = {0};
 	struct ca_error *err;
 
 	ca_context_init(&ctx);
-	err = ca_view_open(&ctx, order->pid, &view);
+	err = ca_view_open(&ctx, pid, &view);
 	if (!err)
-		err = write_core(own, &view, order->part, result);
-	result->done = !err;
-	strcpy(result->suffix, own->compress ? "core.zst" : "core");
+		err = write_core(own, &view, file, result);
+	ca_view_close(&view);
+	ca_context_fini(&ctx);
+	return err;
+}
+
+/* Whoever serves requests comes first. */
+static void step_back(void)
+{
+	const struct sched_param none = {0};
+
+	if (nice(19) < 0 || sched_setscheduler(0, SCHED_IDLE, &none))
+		errno = 0; /* at our usual priority, then */
+	syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_IDLE);
+}
+
+/* An analysis takes up to two thirds of its core, as was measured. */
+static struct ca_error *weigh_analysis(const char *core)
+{
+	char needed[32], there[32];
+	struct stat st = {0};
+	uint64_t room = ca_memory_room("");
+
+	if (stat(core, &st) || (uint64_t)st.st_size <= room)
+		return NULL;
+	ca_format_size(needed, sizeof(needed), (uint64_t)st.st_size);
+	ca_format_size(there, sizeof(there), room);
+	return ca_error_make(CA_TARGET, "no snapshot", "",
+			     "its analysis may take %s (%llu bytes) of memory, and %s (%llu bytes) may be used",
+			     needed, (unsigned long long)st.st_size, there, (unsigned long long)room);
+}
+
+static struct ca_error *save_snapshot(const struct own *own, const char *core, const char *file)
+{
+	struct ca_save_options how = {.compress = own->compress, .redact = own->request->redact};
+	struct ca_session *session = ca_session_make();
+	struct ca_error *err = weigh_analysis(core);
+	uint64_t bytes;
+
+	session->ctx.threads = 1;
+	if (!err)
+		err = ca_session_open(session, core, &own->request->files);
+	if (!err)
+		err = ca_session_save(session, file, &how, &bytes);
+	ca_session_close(session);
+	return err;
+}
+
+static void name_it(struct ca_watch_result *result, const char *kind, bool compressed)
+{
+	snprintf(result->suffix, sizeof(result->suffix), "%s%s", kind, compressed ? ".zst" : "");
+}
+
+/* Where there can be no snapshot the core is kept: it is what matters. */
+static bool make_snapshot(const struct own *own, const char *file, struct ca_watch_result *result)
+{
+	struct ca_arena arena = {0};
+	const char *core = ca_arena_printf(&arena, "%s.core", file);
+	struct ca_error *err;
+	bool kept;
+
+	step_back();
+	name_it(result, "core", false);
+	if (rename(file, core)) {
+		ca_arena_fini(&arena);
+		return true;
+	}
+	err = save_snapshot(own, core, file);
 	if (err)
-		note(result, explain(&ctx, err));
+		note(result, ca_arena_printf(&arena, "%s: %s; the core is kept", err->what, err->why));
+	else
+		name_it(result, "snapshot", own->compress);
+	kept = err ? rename(core, file) == 0 : unlink(core) == 0;
+	ca_error_free(err);
+	ca_arena_fini(&arena);
+	return kept;
+}
+
+static void capture(void *arg, const struct ca_watch_order *order, struct ca_watch_result *result)
+{
+	const struct own *own = arg;
+	struct ca_error *err = capture_core(own, order->pid, order->part, result);
+
+	if (err) {
+		struct ca_arena arena = {0};
+
+		note(result, explain(&arena, err));
+		ca_arena_fini(&arena);
+		ca_error_free(err);
+		return;
+	}
+	name_it(result, "core", own->compress);
+	result->done = !own->save || make_snapshot(own, order->part, result);
 }
 
 /* ---- a line for each event ------------------------------------------------------------- */

@@ -137,9 +137,9 @@ def run_until_killed(python, folder: str) -> None:
             assert watch.end() == 0
         assert ended["oom_kills"] == 1, ended
     captured = watch.those(event="captured")
-    assert len(captured) >= 3 and len(captured) == len(os.listdir(folder)), watch.events
+    assert len(captured) >= 2 and len(captured) == len(os.listdir(folder)), watch.events
     assert captured[0]["reason"] == "percent-of-limit" and captured[0]["limit"] == LIMIT
-    assert captured[-1]["used"] > LIMIT * 2 // 3, captured
+    assert captured[-1]["used"] > LIMIT // 2, captured
 
 
 def check_leak_is_named(folder: str) -> None:
@@ -352,6 +352,47 @@ def test_compress():
         name, = watch.files()
         assert name.endswith(".core.zst") and tool.ask("info", os.path.join(folder, name))
         assert len(tool.ask("report", folder)["files"]) == 1
+
+
+def test_save():
+    """Snapshots in the cores' place, of which report tells the same."""
+    with directory() as folder, Worker("grow") as worker:
+        with Watch(folder, "--pid", str(worker.pid), "--growth", "4M/60", "--save") as watch:
+            watch.until(event="found")
+            for count in range(1, 3):
+                worker.ask(b"5\n")
+                watch.until(count, event="captured")
+            assert watch.stop() == 0
+        captured = watch.those(event="captured")
+        assert all(e["text"] is None for e in captured), captured
+        assert watch.files() == [e["file"] for e in captured]
+        assert all(name.endswith(".snapshot") for name in watch.files()), watch.files()
+        report = tool.ask("report", folder)
+        assert len(report["files"]) == 2 and report["suspect"]["owner"] == "__main__.keep", report["suspect"]
+        # It may have been caught while it grew.
+        assert 4000 <= report["suspect"]["accumulates"]["count_delta"] <= 10000, report["suspect"]
+        worker.ask(b"0\n")
+
+
+def test_save_without_room_for_it():
+    """The core is kept, and it is told why: of no Python, and where memory is short."""
+    with directory() as folder, subprocess.Popen(["sleep", "1000"]) as process:
+        try:
+            with Watch(folder, "--pid", str(process.pid), "--every", "300ms", "--save", "--keep", "1") as watch:
+                event = watch.until(event="captured")
+                assert event["file"].endswith(".core") and "the core is kept" in event["text"], event
+                assert watch.stop() == 0
+            assert len(watch.files()) == 1, watch.files()
+        finally:
+            process.kill()
+    with directory() as folder, Worker("heap", "100") as worker, memory_limit(90 * MIB) as group:
+        with Watch(folder, "--pid", str(worker.pid), "--every", "300ms", "--save", "--keep", "1",
+                   preexec_fn=group) as watch:
+            event = watch.until(event="captured")
+            assert event["file"].endswith(".core") and event["text"].count(" bytes)") == 2, event
+            assert tool.ask("info", os.path.join(folder, event["file"]))["target"]["complete"]
+            assert watch.stop() == 0
+        worker.check_untouched()
 
 
 # ---- what is kept
