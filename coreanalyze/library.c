@@ -11,6 +11,10 @@ struct ca_target {
 	struct ca_session *session;
 	struct ca_type_totals totals;
 	struct ca_reader *reader;
+	bool has_owners;          /* find_owners() has been here */
+	struct ca_retained retained;
+	struct ca_ways ways;
+	struct ca_naming naming;
 };
 
 static int fail(struct ca_error *err, struct ca_failure *failure)
@@ -67,6 +71,8 @@ void ca_target_close(struct ca_target *target)
 	if (!target)
 		return;
 	ca_type_totals_fini(&target->totals);
+	ca_retained_fini(&target->retained);
+	ca_ways_fini(&target->ways);
 	free(target->reader);
 	ca_session_close(target->session);
 	free(target);
@@ -193,5 +199,100 @@ int ca_target_cycles(struct ca_target *target, struct ca_cycles_info *info,
 		.unreachable_objects = facts.cycles.garbage.objects,
 	};
 	ca_cycle_facts_fini(&facts);
+	return 0;
+}
+
+/* ---- owners ------------------------------------------------------------------ */
+
+static struct ca_error *find_owners(struct ca_target *target)
+{
+	struct ca_session *session = target->session;
+	struct ca_error *err = ca_session_graph(session);
+
+	if (err || target->has_owners)
+		return err;
+	ca_retained_build_with_ways(&session->ctx, session->graph, &target->retained, &target->ways);
+	target->naming = (struct ca_naming){session->graph, &target->ways, target->reader, false,
+					    &session->ctx.arena};
+	target->has_owners = true;
+	return NULL;
+}
+
+/* And the object that starts at the address. */
+static struct ca_error *find_owned(struct ca_target *target, uint64_t address, ca_node *node)
+{
+	*node = ca_objects_find(target->session->objects, address);
+	if (!*node)
+		return ca_error_make(CA_USAGE, "no object", "give an object's address, as id() does",
+				     "none starts at 0x%llx", (unsigned long long)address);
+	return find_owners(target);
+}
+
+static uint64_t address_of(const struct ca_target *target, ca_node node)
+{
+	const struct ca_graph *graph = target->session->graph;
+
+	return node == UINT32_MAX || !node || ca_node_is_root(graph, node)
+		       ? 0
+		       : ca_objects_address(graph->objects, node);
+}
+
+int ca_target_owner(struct ca_target *target, uint64_t address, struct ca_owner_info *info,
+		    struct ca_failure *failure)
+{
+	ca_node node;
+	struct ca_error *err = find_owned(target, address, &node);
+
+	if (err)
+		return fail(err, failure);
+	*info = (struct ca_owner_info){
+		.name = ca_way_name(&target->naming, node),
+		.holder = address_of(target, target->ways.parent[node]),
+		.dominator = address_of(target, target->retained.tree.parent[node]),
+		.retained_bytes = target->retained.bytes[node],
+		.retained_objects = target->retained.objects[node],
+	};
+	return 0;
+}
+
+int ca_target_biggest(struct ca_target *target, uint64_t under, uint64_t *addresses, size_t *count,
+		      struct ca_failure *failure)
+{
+	ca_node node = 0;
+	struct ca_error *err = under ? find_owned(target, under, &node) : find_owners(target);
+	struct ca_biggest biggest;
+
+	if (err)
+		return fail(err, failure);
+	ca_biggest_build(target->session->graph, &target->retained, under ? NULL : &target->ways, node,
+			 *count, &biggest);
+	for (size_t i = 0; i < biggest.count; i++)
+		addresses[i] = address_of(target, biggest.nodes[i]);
+	*count = biggest.count;
+	ca_biggest_fini(&biggest);
+	return 0;
+}
+
+_Static_assert(CA_TARGET_SUSPECTS == CA_MOST_SUSPECTS, "there is room for all suspects");
+
+int ca_target_suspects(struct ca_target *target, struct ca_suspect_info suspects[CA_TARGET_SUSPECTS],
+		       size_t *count, struct ca_failure *failure)
+{
+	struct ca_error *err = find_owners(target);
+	struct ca_suspect found[CA_MOST_SUSPECTS];
+
+	if (err)
+		return fail(err, failure);
+	*count = ca_suspects_find(&target->naming, &target->retained, found);
+	for (size_t i = 0; i < *count; i++)
+		suspects[i] = (struct ca_suspect_info){
+			.name = found[i].owner,
+			.address = address_of(target, found[i].place),
+			.retained_bytes = found[i].retained_bytes,
+			.share = found[i].share,
+			.type = found[i].type,
+			.count = found[i].count,
+			.bytes = found[i].bytes,
+		};
 	return 0;
 }

@@ -123,6 +123,48 @@ struct ca_cycles_info {
 CA_API int ca_target_cycles(struct ca_target *target, struct ca_cycles_info *info,
 			    struct ca_failure *failure);
 
+/*
+ * Who keeps objects alive. The first of these calls follows all references of the
+ * process, which takes longer than to open it, and 60 bytes an object; the others
+ * use what it has made. Each returns 0, or the status, with *failure filled.
+ */
+
+struct ca_owner_info {
+	const char *name;    /* the shortest way to it: "app.registry.SESSIONS['active']"; owned by the target */
+	uint64_t holder;     /* the object before it on that way; 0: none */
+	uint64_t dominator;  /* the nearest object without which it would be freed; 0: none */
+	uint64_t retained_bytes, retained_objects; /* what would be freed with it, itself included */
+};
+
+/* Status 2 where no object starts at address. */
+CA_API int ca_target_owner(struct ca_target *target, uint64_t address, struct ca_owner_info *info,
+			   struct ca_failure *failure);
+
+/*
+ * The objects that retain most bytes, these first: under 0 those that are inside no other object
+ * (modules and their dicts are none in this), else those right under that one. *count: in, how
+ * many addresses there is room for; out, how many there are.
+ */
+CA_API int ca_target_biggest(struct ca_target *target, uint64_t under, uint64_t *addresses,
+			     size_t *count, struct ca_failure *failure);
+
+#define CA_TARGET_SUSPECTS 5
+
+/* A place where a leak may be: many objects of one type hang there, or much of the heap. */
+struct ca_suspect_info {
+	const char *name;        /* the place's, as above */
+	uint64_t address;        /* 0: what hangs there is garbage or has leaked */
+	uint64_t retained_bytes;
+	double share;            /* of all bytes, 0 to 1 */
+	const char *type;        /* of most of what hangs there; owned by the target */
+	uint64_t count, bytes;   /* so many of them, with all that they retain */
+};
+
+/* The most retained bytes first; *count is 0 where nothing stands out. */
+CA_API int ca_target_suspects(struct ca_target *target,
+			      struct ca_suspect_info suspects[CA_TARGET_SUSPECTS], size_t *count,
+			      struct ca_failure *failure);
+
 #ifdef __cplusplus
 }
 #endif

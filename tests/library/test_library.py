@@ -79,6 +79,7 @@ def check_program(program, core, environment):
     assert output(program, "--walk", core, env=environment).split() == [
         str(totals["objects"]), str(totals["bytes"] + totals["owned"]), str(totals["gc_tracked"])]
     check_collector(program, core, environment)
+    check_owners(program, core, environment)
     for target in ("missing", ".", program, "/dev/null"):
         command = made.run("types", target)
         done = subprocess.run([program, "--refuse", target], capture_output=True, text=True,
@@ -97,6 +98,25 @@ def check_collector(program, core, environment):
     figures += [cycles["totals"][k] for k in ("cycles", "objects", "bytes", "with_finalizers",
                                               "unreachable_objects")]
     assert output(program, "--collector", core, env=environment).split() == list(map(str, figures))
+
+
+def check_owners(program, core, environment):
+    """The same as the command says."""
+    text = output(program, "--owners", core, env=environment)
+    suspects = tool.ask("suspects", core)["suspects"]
+    assert rows(text, "suspect") == [
+        [s["owner"], s["address"] or "0x0", str(s["retained_bytes"]), f"{s['share']:.4f}",
+         *(str(s["accumulates"][k]) for k in ("type", "count", "bytes"))] for s in suspects]
+    top = tool.ask("retained", core, "--top", "--limit", "20")["objects"]
+    inside = tool.ask("retained", core, "--under", top[0]["address"], "--limit", "3")["objects"]
+    for kind, wanted in (("top", top), ("inside", inside)):
+        assert [r[:5] for r in rows(text, kind)] == [
+            [o["address"], o["name"], str(o["retained_bytes"]), str(o["retained_objects"]),
+             (o["dominator"] or "0x0")[2:]] for o in wanted], text
+    for address, *_, holder in rows(text, "top"):
+        steps = tool.ask("owners", core, address)["paths"][0]["steps"]
+        assert int(holder, 16) == (int(steps[0]["address"], 16) if steps else 0), address
+    assert rows(text, "none") == [["2", "none starts at 0x10"]]
 
 
 @in_empty_directory

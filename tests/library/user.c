@@ -5,6 +5,7 @@
  *
  *   user CORE [ADDRESS...]    the types, then these objects
  *   user --walk CORE          counts by type, of a walk over all objects
+ *   user --owners CORE        suspects, what retains most and who holds it
  *   user --refuse FILE        why it cannot be opened
  */
 #include <coreanalyze.h>
@@ -121,6 +122,48 @@ static int collector(const char *path)
 	return 0;
 }
 
+/* Each place with what is right under it. */
+static void print_owner(struct ca_target *target, const char *kind, uint64_t address)
+{
+	struct ca_owner_info o;
+	struct ca_failure failure;
+
+	if (ca_target_owner(target, address, &o, &failure))
+		printf("%s\t%d\t%s\n", kind, failure.status, failure.why);
+	else
+		printf("%s\t0x%" PRIx64 "\t%s\t%" PRIu64 "\t%" PRIu64 "\t%" PRIx64 "\t%" PRIx64 "\n", kind,
+		       address, o.name, o.retained_bytes, o.retained_objects, o.dominator, o.holder);
+}
+
+static int owners(const char *path)
+{
+	struct ca_target *target = open_or_exit(path);
+	struct ca_suspect_info suspects[CA_TARGET_SUSPECTS];
+	uint64_t top[20], inside[3];
+	size_t count, tops = 20;
+
+	if (ca_target_suspects(target, suspects, &count, NULL))
+		return 1;
+	for (size_t i = 0; i < count; i++)
+		printf("suspect\t%s\t0x%" PRIx64 "\t%" PRIu64 "\t%.4f\t%s\t%" PRIu64 "\t%" PRIu64 "\n",
+		       suspects[i].name, suspects[i].address, suspects[i].retained_bytes,
+		       suspects[i].share, suspects[i].type, suspects[i].count, suspects[i].bytes);
+	if (ca_target_biggest(target, 0, top, &tops, NULL))
+		return 1;
+	for (size_t i = 0; i < tops; i++)
+		print_owner(target, "top", top[i]);
+	count = 3;
+	if (ca_target_biggest(target, top[0], inside, &count, NULL))
+		return 1;
+	for (size_t i = 0; i < count; i++)
+		print_owner(target, "inside", inside[i]);
+	print_owner(target, "none", 16);
+	if (ca_target_biggest(target, 16, inside, &count, NULL) != 2)
+		return 1;
+	ca_target_close(target);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	ca_target_close(NULL);
@@ -128,6 +171,8 @@ int main(int argc, char **argv)
 		return refuse(argv[2]);
 	if (argc == 3 && !strcmp(argv[1], "--collector"))
 		return collector(argv[2]);
+	if (argc == 3 && !strcmp(argv[1], "--owners"))
+		return owners(argv[2]);
 	if (argc == 3 && !strcmp(argv[1], "--walk"))
 		return walk(argv[2]);
 	if (argc < 2)
