@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 
 import cores
+import interpreters
 import tool
 from runner import each_python
 
@@ -29,6 +30,15 @@ def test_planted_owners(python):
         check_detours(core)
         check_suspects(core, planted)
         check_sums(core)
+        check_the_slow_way(core)
+
+
+def check_the_slow_way(core, samples=40):
+    """What some objects retain, by taking each out of the graph (tests/slow)."""
+    build = os.environ.get("BUILD") or os.path.join(interpreters.ROOT, "build")
+    done = subprocess.run([os.path.join(build, "tests", "slow"), core, str(samples)],
+                          capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def check_owner(core, name, owners, count):

@@ -91,3 +91,32 @@ def test_real_programs():
     assert len(learnt) > 20
     for row in learnt:
         assert row["equal"] == row["objects"], row
+
+
+def test_a_leaking_middleware():
+    """Two cores of a Django site: what grew, who holds it, and that it is the suspect."""
+    python = system_python()
+    script = os.path.join(cores.HERE, "django_site.py")
+    requests, kept = "django.core.handlers.wsgi.WSGIRequest", "__main__.RECENT"
+    with tempfile.TemporaryDirectory() as directory:
+        with cores.Target(python, directory, script=script,
+                          env=programs.environment(python)) as target:
+            before = target.core("gcore", os.path.join(directory, "before"))
+            target.go_on()
+            after = target.core("gcore", os.path.join(directory, "after"))
+        diff = tool.ask("diff", before, after, "--limit", "0")
+        grown = {row["type"]: row for row in diff["types"]}[requests]
+        assert (grown["count_before"], grown["count_delta"], grown["new"]) == (400, 400, 400), grown
+        owner, *others = diff["owners"]
+        assert owner["owner"] == kept, owner
+        assert (owner["length_before"], owner["length_after"]) == (400, 800), owner
+        assert owner["count_delta"] >= 400 * 10 and owner["bytes_delta"] > 400 * 1000, owner
+        # The other one has a name too: wraps() gives the middleware's attributes to the function.
+        slow, = [row for row in others if row["owner"].endswith(".slow")]
+        assert slow["length_after"] == 800, slow
+        suspects = tool.ask("suspects", after)["suspects"]
+        assert [s["owner"] for s in suspects][:1] == [kept], suspects
+        assert suspects[0]["accumulates"]["count"] == 800, suspects
+        assert suspects[0]["accumulates"]["type"] == requests, suspects
+        path = tool.ask("owners", after, "--type", requests)["paths"][0]
+        assert path["count"] == 800 and path["owner"] == kept, path
