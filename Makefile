@@ -171,7 +171,7 @@ demo:
 	$(submake) all
 	@$(environment) samples/demo.sh $(ARGS)
 
-bench: all
+bench: all unit
 	@$(environment) $(PYTHON) tests/bench.py $(ARGS)
 
 layouts:

@@ -9,12 +9,14 @@ the answers take turns from a warm page cache. Elapsed times are medians; memory
 is the peak of what the program has beside the mapped core (RssAnon). `gdb` is what
 the same questions take in gdb, whose child has the core open. `emulation`
 is the cost of a type's own tp_traverse, `pause` what a core costs the process.
+`random`: retained sizes in a graph without any order, beside a plain search of it.
 Nothing here asserts: figures are for people.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import statistics
 import subprocess
@@ -32,7 +34,7 @@ import debugger         # noqa: E402
 import interpreters     # noqa: E402
 import tool             # noqa: E402
 
-EVERYTHING = ("types", "verify", "retained", "cycles", "gdb", "emulation", "pause")
+EVERYTHING = ("types", "verify", "retained", "cycles", "gdb", "emulation", "pause", "random")
 PAUSES_MIB = (1024, 4096)
 OBJECTS_A_ROUND = 10
 TARGET = """
@@ -295,6 +297,18 @@ def measure_pause(directory: str, mib: int, runs: int) -> None:
     os.unlink(core)
 
 
+def measure_random(nodes: int) -> None:
+    """A graph of edges from anywhere to anywhere, three a node, beside a plain search of it."""
+    build = os.environ.get("BUILD") or os.path.join(interpreters.ROOT, "build")
+    done = subprocess.run([os.path.join(build, "tests", "slow"), "--random", str(nodes),
+                           str(3 * nodes)], capture_output=True, text=True, check=True)
+    figures = json.loads(done.stdout)
+    print(f"random graph of {nodes:,} nodes and {3 * nodes:,} edges: "
+          f"searched in {figures['search']:.1f} s, retained sizes in {figures['retained']:.1f} s, "
+          f"{figures['retained'] / figures['search']:.1f} times that (at most 30), and "
+          f"{figures['bytes'] / nodes:.1f} bytes a node (at most 60)")
+
+
 def main() -> None:
     args = options()
     with tempfile.TemporaryDirectory(prefix="coreanalyze-bench-") as directory:
@@ -304,6 +318,8 @@ def main() -> None:
             measure_emulation(directory)
         for mib in PAUSES_MIB if "pause" in args.answer else ():
             measure_pause(directory, mib, min(args.runs, 5))
+    if "random" in args.answer:
+        measure_random(int(args.objects * 1e6))
 
 
 if __name__ == "__main__":

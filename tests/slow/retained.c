@@ -3,14 +3,15 @@
  * What objects of a core retain, the slow and obviously right way: take one out,
  * see what cannot be reached any more.
  *
- *     retained CORE SAMPLES
+ *     slow CORE SAMPLES
+ *     slow --random NODES EDGES     what it costs, see random.c
  *
  * Prints the first differences; the status is 1 when there are any.
  */
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "../../coreanalyze/session.h"
+#include "slow.h"
 
 struct reach {
 	const struct ca_graph *graph;
@@ -102,6 +103,8 @@ int main(int argc, char **argv)
 	struct ca_error *err;
 	int status;
 
+	if (argc == 4 && strcmp(argv[1], "--random") == 0)
+		return random_graph((uint32_t)strtoul(argv[2], NULL, 10), strtoull(argv[3], NULL, 10));
 	if (argc != 3)
 		return 2;
 	err = ca_session_open(session, argv[1], &files);
