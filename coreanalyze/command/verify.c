@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include <errno.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -128,6 +129,14 @@ static int by_deficit(const void *a, const void *b)
 					: x->node < y->node ? -1 : 1;
 }
 
+static void put_stack(struct ca_writer *w, int32_t lwp)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "thread %d", lwp);
+	ca_cell_text(w, lwp ? text : NULL);
+}
+
 /* The objects that have most references too many, or too few. */
 static void put_objects(struct ca_writer *w, const struct ca_request *request,
 			const struct ca_graph *graph, bool excess)
@@ -136,6 +145,7 @@ static void put_objects(struct ca_writer *w, const struct ca_request *request,
 		{"address", "ADDRESS", CA_CELL_ADDR},
 		{"type", "TYPE", CA_CELL_TEXT},
 		{"references", "REFERENCES", CA_CELL_COUNT},
+		{"stack", "ON THE C STACK OF", CA_CELL_TEXT}, /* of an excess */
 	};
 	const struct ca_objects *objects = graph->objects;
 	const struct ca_mismatch **order = ca_alloc((graph->audit.count + 1) * sizeof(*order));
@@ -152,11 +162,13 @@ static void put_objects(struct ca_writer *w, const struct ca_request *request,
 		return;
 	}
 	ca_title(w, excess ? "Objects with an excess" : "Objects with a deficit");
-	ca_table_begin(w, excess ? "excess" : "deficit", columns, CA_COUNT(columns));
+	ca_table_begin(w, excess ? "excess" : "deficit", columns, CA_COUNT(columns) - !excess);
 	for (size_t i = 0; i < shown; i++) {
 		ca_cell_addr(w, ca_objects_address(objects, order[i]->node));
 		ca_cell_text(w, objects->types[ca_node_type(objects, order[i]->node)].name);
 		ca_cell_uint(w, excess ? order[i]->excess : order[i]->deficit);
+		if (excess)
+			put_stack(w, order[i]->lwp);
 		ca_row_end(w);
 	}
 	ca_table_end(w, count - shown);
@@ -271,7 +283,8 @@ const struct ca_command ca_command_verify = {
 	.help = "Compares the references that were found to each object with the reference count "
 		"that CPython keeps of it.\n\n"
 		"Excess: the count is higher than what was found: C code holds the object, or has "
-		"leaked it. Words of modules' static data count only where a reference is missing.\n"
+		"leaked it; an address on a thread's C stack tells of a call in mid-run. Words of modules' static "
+		"data count only where a reference is missing.\n"
 		"--deep runs each type's own tp_traverse in an emulator, locked in a process of its own, "
 		"and compares what it visits with the references that were read.\n\n"
 		"Example: coreanalyze verify core.1234",

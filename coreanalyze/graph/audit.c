@@ -140,6 +140,14 @@ bool ca_graph_take_missing(struct ca_builder *builder, ca_node node, bool of_sta
 	return true;
 }
 
+void ca_graph_note_stack(struct ca_builder *builder, ca_node node, int32_t lwp)
+{
+	struct ca_mismatch *mismatch = node ? mismatch_of(&builder->graph->audit, node) : NULL;
+
+	if (mismatch && mismatch->excess && !mismatch->lwp)
+		mismatch->lwp = lwp;
+}
+
 static void give_to_c(struct ca_builder *builder)
 {
 	const struct ca_audit *audit = &builder->graph->audit;

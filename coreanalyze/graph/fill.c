@@ -75,6 +75,26 @@ static void take_module(struct ca_builder *builder, const struct ca_module *modu
 	take_words(&words, module->data_start, module->data_end);
 }
 
+/* Words of a stack fill nothing, for many are stale: they tell where to look. */
+static void note_stack(struct ca_builder *builder, const struct ca_lwp *lwp)
+{
+	enum { MOST_BYTES = 8 << 20 };
+	const struct ca_objects *objects = builder->objects;
+	uint64_t length;
+	ca_addr sp = lwp->sp & ~7ull;
+	const uint8_t *words = ca_image_run(objects->image, sp, &length);
+
+	if (!words)
+		return;
+	/* Above the stacks of all threads but the first is what fs points at. */
+	if (lwp->fs_base > sp && lwp->fs_base - sp < length)
+		length = lwp->fs_base - sp;
+	if (length > MOST_BYTES)
+		length = MOST_BYTES;
+	for (uint64_t i = 0; i + 8 <= length; i += 8)
+		ca_graph_note_stack(builder, ca_objects_find(objects, ca_load_u64(words + i)), lwp->lwp);
+}
+
 void ca_graph_fill(struct ca_builder *builder)
 {
 	const struct ca_runtime *rt = builder->objects->rt;
@@ -96,4 +116,6 @@ void ca_graph_fill(struct ca_builder *builder)
 	for (size_t i = 0; i < rt->image->module_count; i++)
 		if (ca_runtime_reads(rt, &rt->image->modules[i]))
 			take_module(builder, &rt->image->modules[i]);
+	for (size_t i = 0; i < rt->image->lwp_count; i++)
+		note_stack(builder, &rt->image->lwps[i]);
 }

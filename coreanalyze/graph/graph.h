@@ -57,6 +57,7 @@ struct ca_mismatch {
 	ca_node node;
 	uint32_t statics; /* words of static data that filled a part of the excess */
 	uint32_t excess, deficit; /* UINT32_MAX: so many or more */
+	int32_t lwp; /* a thread on whose C stack a word leads to it; 0 none. Stale words lead to some, too */
 };
 
 /* Strong references found against ob_refcnt, over all objects that are not immortal. */

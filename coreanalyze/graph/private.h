@@ -89,6 +89,8 @@ const char *ca_frame_place(struct ca_reader *reader, ca_addr frame, struct ca_ar
 void ca_graph_audit(struct ca_builder *builder);
 /* Is a reference to the node missing? Then it is no more; of_static: it is a word of static data. */
 bool ca_graph_take_missing(struct ca_builder *builder, ca_node node, bool of_static);
+/* Where a reference to the node is missing: the thread's C stack may have it. */
+void ca_graph_note_stack(struct ca_builder *builder, ca_node node, int32_t lwp);
 /* reach.c: roots for what no root leads to, at most so many */
 enum { CA_REACH_ROOTS = 3 };
 void ca_graph_reach(struct ca_builder *builder);

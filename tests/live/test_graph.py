@@ -191,6 +191,13 @@ def check_counts(core: str) -> None:
         assert tool.ask("verify", core, "--threads", threads) == document
 
 
+def check_stack(core: str) -> None:
+    """What the C code that reads a line holds is found on its stack."""
+    pid = tool.ask("info", core)["target"]["pid"]
+    held = {r["type"]: r["stack"] for r in tool.ask("verify", core, "--limit", "0")["excess"]}
+    assert held["builtins.memoryview"] == f"thread {pid}", held
+
+
 def check_cost(core: str, mine: dict) -> None:
     """-v: what a node and an edge take, in one direction or both."""
     document = tool.ask("verify", core)
@@ -211,6 +218,7 @@ def test_references(python):
         check_redaction(core, truth["mine"])
         check_limits(core, truth)
         check_counts(core)
+        check_stack(core)
         check_cost(core, truth["mine"])
 
 
