@@ -34,7 +34,7 @@ SIZE(ca_learnt, 72);
 SIZE(ca_types, 128);
 SIZE(ca_graph, 128);
 SIZE(ca_root, 24);
-SIZE(ca_mismatch, 16);
+SIZE(ca_mismatch, 20);
 SIZE(ca_audit, 40);
 #undef SIZE
 
