@@ -49,6 +49,8 @@ EXPLAINED = {
     "compression.zstd.ZstdCompressor": 1,       # 3.14.8, 3.15.0: their type is passed by
     "compression.zstd.ZstdDecompressor": 1,
     "compression.zstd.ZstdDict": 1,
+    "unicodedata.GraphemeBreakIterator": 1,
+    "unicodedata.Segment": 1,
 }
 
 # Types of C that nothing here has an instance of: they are untested.
