@@ -8,7 +8,8 @@ A process with about N million objects is dumped by gcore; then `cat CORE` and
 the answers take turns from a warm page cache. Elapsed times are medians; memory
 is the peak of what the program has beside the mapped core (RssAnon). `gdb` is what
 the same questions take in gdb, whose child has the core open. `emulation`
-is the cost of a type's own tp_traverse, `pause` what a core costs the process.
+is the cost of a type's own tp_traverse, `snapshot` how much smaller and sooner
+open one is, `pause` what a core costs the process.
 `random`: retained sizes in a graph without any order, beside a plain search of it.
 Nothing here asserts: figures are for people.
 """
@@ -34,7 +35,7 @@ import debugger         # noqa: E402
 import interpreters     # noqa: E402
 import tool             # noqa: E402
 
-EVERYTHING = ("types", "verify", "retained", "cycles", "gdb", "emulation", "pause", "random")
+EVERYTHING = ("types", "verify", "retained", "cycles", "snapshot", "gdb", "emulation", "pause", "random")
 PAUSES_MIB = (1024, 4096)
 OBJECTS_A_ROUND = 10
 TARGET = """
@@ -210,6 +211,8 @@ def measure(python, args: argparse.Namespace, directory: str) -> None:
         if name == "verify":
             print(f"            {peak / allowed:.2f} of {OBJECT_BYTES} bytes an object and {EDGE_BYTES}"
                   f" a reference ({verified['edges']:,} of these)")
+    if "snapshot" in args.answer:
+        measure_snapshot(core, directory, args.runs)
     if "gdb" in args.answer:
         measure_gdb(core, {ANSWERS[name][0][0]: median for name, median in medians.items()}, args.runs)
     os.unlink(core)
@@ -240,6 +243,27 @@ def measure_gdb(core: str, alone: dict[str, float], runs: int) -> None:
                 name, seconds = line.split()[1], float(line.split()[2])
                 print(f"  {gdb.name}: py-{name} {seconds:.3f} s, {seconds - alone[name]:+.3f} s to the command"
                       " line's (at most +0.1)", flush=True)
+
+
+def measure_snapshot(core: str, directory: str, runs: int) -> None:
+    """Its size, and how long it takes until all is there that an answer may need."""
+    snapshot, packed = (os.path.join(directory, name) for name in ("snapshot", "packed"))
+    took = elapsed([tool.path(), "save", core, "-o", snapshot])
+    tool.ask("save", core, "-o", packed, "--compress")
+    address = tool.ask("owners", snapshot, "--type", "builtins.module",
+                       "--limit", "1")["paths"][0]["address"]
+    commands = {f"{words[0]} {of}": [tool.path(), words[0], of, *words[1:], "--json"]
+                for words in (["types"], ["object", address]) for of in (core, snapshot)}
+    medians = take_turns(commands, runs)
+    size = os.path.getsize(core)
+    print(f"  snapshot  {os.path.getsize(snapshot) / size:.2f} of the core (at most 0.6), "
+          f"{os.path.getsize(packed) / size:.2f} with --compress (at most 0.2), saved in {took:.1f} s")
+    for command, stages in (("types", "objects"), ("object", "objects and references")):
+        of_core, of_snapshot = (medians[f"{command} {of}"] for of in (core, snapshot))
+        print(f"            {stages} are there after {of_snapshot:.3f} s, of the core after {of_core:.3f} s: "
+              f"{of_core / of_snapshot:.0f} times sooner (at least 20)", flush=True)
+    os.unlink(snapshot)
+    os.unlink(packed)
 
 
 def measure_emulation(directory: str) -> None:
@@ -312,7 +336,7 @@ def measure_random(nodes: int) -> None:
 def main() -> None:
     args = options()
     with tempfile.TemporaryDirectory(prefix="coreanalyze-bench-") as directory:
-        for python in chosen(args.python) if {*ANSWERS, "gdb"} & set(args.answer) else ():
+        for python in chosen(args.python) if {*ANSWERS, "gdb", "snapshot"} & set(args.answer) else ():
             measure(python, args, directory)
         if "emulation" in args.answer:
             measure_emulation(directory)
