@@ -61,8 +61,5 @@ struct ca_layout_field {
 };
 extern const struct ca_layout_field ca_layout_fields[];
 extern const size_t ca_layout_field_count;
-/* The constants, which are int64_t; structure is "c". */
-extern const struct ca_layout_field ca_layout_constants[];
-extern const size_t ca_layout_constant_count;
 
 #endif

@@ -48,12 +48,3 @@ const struct ca_layout_field ca_layout_fields[] = {
 #include "layout.def"
 };
 const size_t ca_layout_field_count = sizeof(ca_layout_fields) / sizeof(ca_layout_fields[0]);
-
-const struct ca_layout_field ca_layout_constants[] = {
-#define STRUCT(structure, types)
-#define FIELD(structure, field, members)
-#define END(structure)
-#define CONST(name, what) { "c", #name, offsetof(struct ca_layout, c.name) },
-#include "layout.def"
-};
-const size_t ca_layout_constant_count = sizeof(ca_layout_constants) / sizeof(ca_layout_constants[0]);

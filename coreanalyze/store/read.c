@@ -125,6 +125,7 @@ static bool close_facts(const struct ca_snapshot *snapshot, struct ca_facts *fac
 
 static struct ca_error *map_memory(struct ca_snapshot *snapshot)
 {
+	enum { MOST_CHUNK = 1 << 28 }; /* of 4 TiB */
 	const struct ca_section *section = &snapshot->sections[CA_SECTION_MEMORY];
 	struct ca_image *image = snapshot->image;
 	struct ca_packed packed = {.data = snapshot->file + section->offset, .data_bytes = section->bytes};
@@ -134,7 +135,8 @@ static struct ca_error *map_memory(struct ca_snapshot *snapshot)
 	packed.at = items_of(snapshot, CA_SECTION_MEMORY_INDEX, sizeof(*packed.at), &chunks);
 	packed.chunk_bytes = ca_chunk_bytes(image);
 	packed.chunks = ca_chunk_count(image, packed.chunk_bytes);
-	if (!section->offset || !packed.at || chunks != packed.chunks + 1 || !packed.chunks)
+	if (!section->offset || !packed.at || chunks != packed.chunks + 1 || !packed.chunks ||
+	    packed.chunk_bytes > MOST_CHUNK)
 		return damaged();
 	at = ca_packed_map(image, &packed);
 	if (!at)

@@ -1,59 +1,76 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* The facts of a runtime. A layout's fields have names, so that a later version finds those that it still has. */
+/* The facts of a runtime. Its layout is a table that we have: what a file may change of that is bounded. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "private.h"
 
-static const struct ca_layout_field *find_field(const struct ca_layout_field *fields, size_t count,
-						size_t *next, const char *structure, const char *name)
+static int32_t *field_of(struct ca_layout *layout, const struct ca_layout_field *field)
 {
-	for (size_t i = 0; structure && name && i < count; i++) {
-		const struct ca_layout_field *field = &fields[(*next + i) % count];
+	return (int32_t *)((char *)layout + field->offset);
+}
 
-		if (strcmp(field->field, name) == 0 && strcmp(field->structure, structure) == 0) {
-			*next = (*next + i + 1) % count;
-			return field;
-		}
-	}
+static const struct ca_layout_field *find_field(const char *structure, const char *name)
+{
+	for (size_t i = 0; structure && name && i < ca_layout_field_count; i++)
+		if (strcmp(ca_layout_fields[i].field, name) == 0 &&
+		    strcmp(ca_layout_fields[i].structure, structure) == 0)
+			return &ca_layout_fields[i];
 	return NULL;
 }
 
-/* Each with its name, in the table's order. is_offset: an int32_t, else an int64_t. */
-static void table_facts(struct ca_facts *facts, struct ca_layout *layout,
-			const struct ca_layout_field *fields, size_t field_count, bool is_offset)
+/* No offset leads farther than out of a structure twice as large as the table's. */
+static bool is_credible(const struct ca_layout_table *table, const struct ca_layout_field *field,
+			int64_t value)
 {
-	size_t count = ca_fact_count(facts, field_count, 3 * 8), next = 0;
+	struct ca_layout layout = table->layout;
+	const struct ca_layout_field *size = find_field(field->structure, "size");
+	int64_t bytes = *field_of(&layout, size);
 
-	for (size_t i = 0; i < count && !facts->damaged; i++) {
-		const struct ca_layout_field *field = &fields[facts->saving ? i : 0];
+	if (field == size)
+		return value >= bytes / 2 && value <= bytes * 2 && bytes > 0;
+	return value == -1 ? bytes > 0 : value >= 0 && value + 8 <= bytes * 2;
+}
+
+/* Where the layout is another than its table: what the process itself told, and what was searched. */
+static void layout_facts(struct ca_facts *facts, const struct ca_layout_table *table, struct ca_layout *layout)
+{
+	struct ca_layout base = table->layout;
+	size_t count = 0;
+
+	for (size_t i = 0; facts->saving && i < ca_layout_field_count; i++)
+		count += *field_of(layout, &ca_layout_fields[i]) != *field_of(&base, &ca_layout_fields[i]);
+	count = ca_fact_count(facts, count, 3 * 8);
+	if (!facts->saving)
+		*layout = base;
+	for (size_t i = 0, told = 0; told < count && !facts->damaged; i++) {
+		const struct ca_layout_field *field = &ca_layout_fields[facts->saving ? i : 0];
 		const char *structure = field->structure, *name = field->field;
-		int64_t value = 0;
+		int64_t value = *field_of(layout, field);
 
-		if (facts->saving && is_offset)
-			value = *(int32_t *)((char *)layout + field->offset);
-		else if (facts->saving)
-			value = *(int64_t *)((char *)layout + field->offset);
+		if (facts->saving && value == *field_of(&base, field))
+			continue;
 		ca_fact_text(facts, &structure);
 		ca_fact_text(facts, &name);
 		ca_fact_i64(facts, &value);
+		told++;
 		if (facts->saving)
 			continue;
-		field = find_field(fields, field_count, &next, structure, name);
-		if (field && is_offset)
-			*(int32_t *)((char *)layout + field->offset) = (int32_t)value;
-		else if (field)
-			*(int64_t *)((char *)layout + field->offset) = value;
+		field = find_field(structure, name);
+		if (field && is_credible(table, field, value))
+			*field_of(layout, field) = (int32_t)value;
+		else
+			facts->damaged = true;
 	}
 }
 
-static void layout_facts(struct ca_facts *facts, struct ca_layout *layout)
+static const struct ca_layout_table *find_table(const char *name)
 {
-	for (size_t i = 0; !facts->saving && i < ca_layout_field_count; i++)
-		*(int32_t *)((char *)layout + ca_layout_fields[i].offset) = -1;
-	table_facts(facts, layout, ca_layout_fields, ca_layout_field_count, true);
-	table_facts(facts, layout, ca_layout_constants, ca_layout_constant_count, false);
+	for (size_t i = 0; i < ca_layout_table_count; i++)
+		if (strcmp(ca_layout_tables[i].name, name) == 0)
+			return &ca_layout_tables[i];
+	return NULL;
 }
 
 static void interp_facts(struct ca_facts *facts, struct ca_interp *interp)
@@ -93,7 +110,6 @@ static void module_facts(struct ca_facts *facts, const struct ca_image *image, c
 
 static void release_facts(struct ca_facts *facts, struct ca_runtime *rt)
 {
-	struct ca_layout_table *table = facts->saving ? NULL : ca_arena_alloc(facts->arena, sizeof(*table));
 	const char *version = rt->version, *name = facts->saving ? rt->table->name : NULL;
 
 	ca_fact_shown(facts, &version);
@@ -106,8 +122,7 @@ static void release_facts(struct ca_facts *facts, struct ca_runtime *rt)
 	if (facts->saving)
 		return;
 	snprintf(rt->version, sizeof(rt->version), "%s", version);
-	table->name = name;
-	rt->table = table;
+	rt->table = find_table(name);
 	rt->tables = ca_layout_tables;
 	rt->table_count = ca_layout_table_count;
 }
@@ -115,7 +130,9 @@ static void release_facts(struct ca_facts *facts, struct ca_runtime *rt)
 void ca_facts_of_runtime(struct ca_facts *facts, struct ca_runtime *rt)
 {
 	release_facts(facts, rt);
-	layout_facts(facts, &rt->layout);
+	if (rt->table)
+		layout_facts(facts, rt->table, &rt->layout);
+	facts->damaged |= !rt->table;
 	ca_fact_u64(facts, &rt->address);
 	ca_fact_u64(facts, &rt->type_type);
 	ca_fact_raw(facts, rt->hash_secret, sizeof(rt->hash_secret));
