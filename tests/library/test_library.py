@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What `make install` installs: a program built against it with pkg-config."""
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -33,8 +34,10 @@ def install():
             raise Skip(f"{program} is not installed")
     root = os.path.abspath("root")
     build = os.environ.get("BUILD") or os.path.dirname(tool.path())
-    output("make", "-s", "-C", ROOT, "install", f"BUILD={build}", f"PREFIX={PREFIX}",
-           f"DESTDIR={root}")
+    with open(os.path.join(build, "install.lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)    # with other flags than the build's it builds anew
+        output("make", "-s", "-C", ROOT, "install", f"BUILD={build}", f"PREFIX={PREFIX}",
+               f"DESTDIR={root}")
     return root
 
 
