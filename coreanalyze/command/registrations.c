@@ -70,7 +70,7 @@ static const char *function_name(struct ca_cycles_view *view, ca_node node)
 		return "?";
 	if (ca_object_read(view->reader, ca_objects_address(view->objects, node), &object)) {
 		name = ca_object_name(view->reader, &object, &view->scratch);
-		if (!name)
+		if (!name && (!view->request->redact || ca_object_is_named(view->reader, &object)))
 			name = ca_object_value(view->reader, &object, &view->scratch);
 	}
 	return name ? name : ca_view_type(view, node);

@@ -70,7 +70,7 @@ void ca_graph_free(struct ca_graph *graph)
 		free(graph->to);
 		free(graph->flags);
 	}
-	if (graph->reverse && !graph->reverse->borrowed) {
+	if (graph->reverse) {
 		free(graph->reverse->first);
 		free(graph->reverse->from);
 	}

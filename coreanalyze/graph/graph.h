@@ -71,7 +71,6 @@ struct ca_reverse {
 	struct ca_context *ctx; /* whose workers make it; NULL: no others than the caller */
 	uint64_t *first;        /* [node_count + 1]; NULL: not asked for yet */
 	ca_node *from;          /* [edge_count] */
-	bool borrowed;          /* the arrays are a snapshot's */
 };
 
 struct ca_graph {

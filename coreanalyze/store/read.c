@@ -356,20 +356,6 @@ static bool take_audit(const struct ca_snapshot *snapshot, struct ca_graph *grap
 	return true;
 }
 
-/* They need not be there. */
-static bool take_reverse(const struct ca_snapshot *snapshot, const struct ca_graph *graph)
-{
-	struct ca_reverse *reverse = graph->reverse;
-
-	if (!snapshot->sections[CA_SECTION_REVERSE_FIRST].offset)
-		return true;
-	reverse->borrowed = true;
-	reverse->first = (uint64_t *)places(snapshot, CA_SECTION_REVERSE_FIRST, graph->node_count + 1ull,
-					    graph->edge_count);
-	reverse->from = (ca_node *)numbers(snapshot, CA_SECTION_FROM, graph->edge_count, graph->node_count);
-	return reverse->first && reverse->from;
-}
-
 static bool take_arrays(const struct ca_snapshot *snapshot, struct ca_graph *graph)
 {
 	uint64_t nodes = graph->node_count + 1ull, flags = 0;
@@ -377,8 +363,7 @@ static bool take_arrays(const struct ca_snapshot *snapshot, struct ca_graph *gra
 	graph->first = (uint64_t *)places(snapshot, CA_SECTION_FIRST, nodes, graph->edge_count);
 	graph->to = (ca_node *)numbers(snapshot, CA_SECTION_TO, graph->edge_count, graph->node_count);
 	graph->flags = (uint8_t *)items_of(snapshot, CA_SECTION_FLAGS, 1, &flags);
-	return graph->first && graph->to && graph->flags && flags == graph->edge_count &&
-	       take_reverse(snapshot, graph);
+	return graph->first && graph->to && graph->flags && flags == graph->edge_count;
 }
 
 struct ca_error *ca_snapshot_graph(struct ca_snapshot *snapshot, struct ca_objects *objects, struct ca_graph **out)

@@ -25,8 +25,8 @@
  *                     begins with a chunk of its own; they follow each other in order of address
  *   bits              u64: struct ca_space's, an object starts here
  *   mold, molds       u32 [objects + 1]; struct ca_mold
- *   first, to, flags, mismatches    as in struct ca_graph and struct ca_audit
- *   reverse first, from             as in struct ca_reverse; a compressed file leaves them out
+ *   first, to, flags, mismatches    as in struct ca_graph and struct ca_audit; the reverse is made when it is
+ *                     asked for, as from a core
  *
  * Checksum: of each 1 MiB a hash, of these hashes one (sections.c). Facts are proved when they are read,
  * arrays when their stage is asked for, and then also that no number in them leads out of

@@ -99,13 +99,6 @@ static void put_graph(struct ca_draft *draft, const struct ca_saving *saving)
 	ca_draft_section(draft, ctx, CA_SECTION_FIRST, graph->first, nodes, sizeof(*graph->first));
 	ca_draft_section(draft, ctx, CA_SECTION_TO, graph->to, graph->edge_count, sizeof(*graph->to));
 	ca_draft_section(draft, ctx, CA_SECTION_FLAGS, graph->flags, graph->edge_count, 1);
-	if (!draft->packer) { /* what is unpacked first may as well be made first */
-		ca_graph_in(graph, 0);
-		ca_draft_section(draft, ctx, CA_SECTION_REVERSE_FIRST, graph->reverse->first, nodes,
-				  sizeof(*graph->reverse->first));
-		ca_draft_section(draft, ctx, CA_SECTION_FROM, graph->reverse->from, graph->edge_count,
-				  sizeof(*graph->reverse->from));
-	}
 	ca_draft_section(draft, ctx, CA_SECTION_MISMATCHES, graph->audit.items, graph->audit.count,
 			  sizeof(*graph->audit.items));
 }

@@ -11,7 +11,7 @@ MAGIC = b"\x89CASNAP\n"
 HEAD, SECTION, TAIL = struct.Struct("<8sII"), struct.Struct("<IIQQQ"), struct.Struct("<QQII8s")
 BLOCK, MASK = 1 << 20, (1 << 64) - 1
 (IMAGE, RUNTIME, OBJECTS, GRAPH, MEMORY, MEMORY_INDEX, BITS, MOLD, MOLDS, FIRST, TO, FLAGS,
- REVERSE_FIRST, FROM, MISMATCHES) = range(1, 16)
+ MISMATCHES) = range(1, 14)
 
 
 def mix(number: int, word: int) -> int:
