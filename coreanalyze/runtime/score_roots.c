@@ -78,34 +78,55 @@ static bool is_of(const struct ca_runtime *rt, ca_addr object, uint64_t subclass
 	return ca_word_at(rt->image, ca_plausible_type(rt, object), rt->layout.type.tp_flags) & subclass;
 }
 
-/*
- * Modules/atexitmodule.c: up to 3.13 an array of pointers to {function, args, kwargs}, then a
- * list of such tuples. None, where nothing was registered.
- */
+/* A list of tuples {function, args, kwargs}. */
+static int64_t score_list(const struct ca_runtime *rt, ca_addr list)
+{
+	enum { TUPLE_SUBCLASS = 1 << 26, LIST_SUBCLASS = 1 << 25 };
+	const struct ca_layout *layout = &rt->layout;
+
+	if (!is_of(rt, list, LIST_SUBCLASS))
+		return -1;
+	if (!ca_word_at(rt->image, list, layout->var.ob_size))
+		return 0;
+
+	ca_addr first = ca_word_at(rt->image, ca_word_at(rt->image, list, layout->list.ob_item), 0);
+
+	return is_of(rt, first, TUPLE_SUBCLASS) ? 1 : -1;
+}
+
+/* {array, how many, room}: pointers to {function, args, kwargs}, NULL where one was unregistered. */
+static int64_t score_array(const struct ca_runtime *rt, ca_addr state, ca_addr array)
+{
+	enum { TUPLE_SUBCLASS = 1 << 26 };
+	uint32_t count, room;
+
+	if (!ca_image_u32(rt->image, state + 8, &count) || !ca_image_u32(rt->image, state + 12, &room) ||
+	    count > room || !room || room > MOST)
+		return -1;
+	for (uint32_t i = 0; i < count; i++) {
+		ca_addr callback = ca_word_at(rt->image, array, (int32_t)i * 8);
+
+		if (!callback)
+			continue;
+		return ca_plausible_type(rt, ca_word_at(rt->image, callback, 0)) &&
+				       is_of(rt, ca_word_at(rt->image, callback, 8), TUPLE_SUBCLASS)
+			       ? 1
+			       : -1;
+	}
+	return 0;
+}
+
+/* Modules/atexitmodule.c: up to 3.13 an array, then a list. None, where nothing was registered. */
 int64_t ca_score_atexit(const struct ca_runtime *rt)
 {
-	enum { TUPLE_SUBCLASS = 1 << 26, LIST_SUBCLASS = 1 << 25, LAST_WITH_ARRAY = 13 };
+	enum { LAST_WITH_ARRAY = 13 };
 	const struct ca_layout *layout = &rt->layout;
-	ca_addr callbacks = ca_word_at(rt->image, main_interp(rt), layout->interp.atexit_callbacks);
-	ca_addr first;
+	ca_addr state = main_interp(rt) + (uint64_t)layout->interp.atexit_callbacks, callbacks;
 
-	if (!ca_has(layout->interp.atexit_callbacks) || !callbacks)
+	if (!ca_has(layout->interp.atexit_callbacks) || !ca_image_u64(rt->image, state, &callbacks) ||
+	    !callbacks)
 		return 0;
-	if (rt->minor > LAST_WITH_ARRAY) {
-		if (!is_of(rt, callbacks, LIST_SUBCLASS))
-			return -1;
-		first = ca_word_at(rt->image, ca_word_at(rt->image, callbacks, layout->list.ob_item), 0);
-		if (!ca_word_at(rt->image, callbacks, layout->var.ob_size))
-			return 0;
-		return is_of(rt, first, TUPLE_SUBCLASS) ? 1 : -1;
-	}
-	first = ca_word_at(rt->image, callbacks, 0);
-	if (!first)
-		return 0;
-	return ca_plausible_type(rt, ca_word_at(rt->image, first, 0)) &&
-			       is_of(rt, ca_word_at(rt->image, first, 8), TUPLE_SUBCLASS)
-		       ? 1
-		       : -1;
+	return rt->minor > LAST_WITH_ARRAY ? score_list(rt, callbacks) : score_array(rt, state, callbacks);
 }
 
 /* Up to 3.9: it has the callbacks. */
