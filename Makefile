@@ -129,15 +129,15 @@ $(BUILD)/packages: tools/setup.sh
 
 # Files whose time changes only when their content does: other flags build all
 # anew, another test file makes the table of suites anew.
-keep_if_same = if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
+keep_if_same = if cmp -s $@.$$$$ $@; then rm $@.$$$$; else mv $@.$$$$ $@; fi
 
 $(BUILD)/flags: FORCE
 	@mkdir -p $(@D)
-	@printf '%s\n' '$(CC) $(our_cflags) $(CPPFLAGS) $(CFLAGS)' >$@.new; $(keep_if_same)
+	@printf '%s\n' '$(CC) $(our_cflags) $(CPPFLAGS) $(CFLAGS)' >$@.$$$$; $(keep_if_same)
 
 $(BUILD)/generated/suites.def: FORCE
 	@mkdir -p $(@D)
-	@printf 'SUITE(%s)\n' $(unit_suites) >$@.new; $(keep_if_same)
+	@printf 'SUITE(%s)\n' $(unit_suites) >$@.$$$$; $(keep_if_same)
 
 $(BUILD)/obj/tests/unit/main.o: $(BUILD)/generated/suites.def
 

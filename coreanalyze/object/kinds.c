@@ -52,6 +52,7 @@ static const struct ca_kind kinds[] = {
 	{"parser.st", NULL, 0, ca_plain_shape, ca_st_traverse, 0, NULL, true},
 	{"StgDict", NULL, 0, ca_plain_shape, ca_stgdict_traverse, 0, NULL, true},
 	{"_ctypes.CType_Type", NULL, 0, ca_ctype_shape, ca_ctype_traverse, 0, NULL, true},
+	{"_ctypes.CThunkObject", NULL, 0, ca_plain_shape, ca_leaf_traverse, 0, NULL, false},
 	{"_ctypes._CData", NULL, 0, ca_plain_shape, ca_cdata_traverse, 0, NULL, false},
 	{"numpy.ndarray", NULL, 0, ca_ndarray_shape, ca_ndarray_traverse, 0, ca_ndarray_fits, true},
 	{"numpy.dtype", NULL, 0, ca_plain_shape, ca_dtype_traverse, 0, NULL, false},

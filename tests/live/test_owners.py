@@ -167,7 +167,8 @@ def test_growth_by_owner(python):
             place = f"keep.{name} in main() at {grows}"
             assert place in rows, (place, [name for name in rows if "keep" in name])
             assert rows[place]["count_delta"] >= delta, rows[place]
-            assert rows[place]["new"] >= new, rows[place]
+            # By address, which another one of the same type may have had before.
+            assert rows[place]["new"] >= new - new // 100, rows[place]
         # Three cores: what came and lasts.
         lasting = tool.ask("diff", before, after, after, "--limit", "0")
         new = {row["type"]: row["new"] for row in lasting["types"]}
