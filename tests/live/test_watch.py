@@ -5,7 +5,6 @@ harm; `report` over what it kept."""
 from __future__ import annotations
 
 import contextlib
-import glob
 import json
 import os
 import pwd
@@ -21,6 +20,7 @@ import time
 
 import cores
 import interpreters
+import serving
 import tool
 from living import ANSWER_WITHIN, Worker, memory_limit, wait_until
 from runner import Skip, times
@@ -187,17 +187,6 @@ def is_watched(watch: Watch, pids) -> None:
         watch.until(event="found", pid=pid)
 
 
-def children(pid: int, name: str) -> set[int]:
-    out = set()
-    for path in glob.glob("/proc/[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            with open(path) as f:
-                number, comm, rest = f.read().replace("(", ")").split(")")[:3]
-            if int(rest.split()[1]) == pid and comm.startswith(name) and rest.split()[0] != "Z":
-                out.add(int(number))
-    return out
-
-
 class Server:
     """A process of prefork.py."""
 
@@ -209,7 +198,7 @@ class Server:
         self.pid = self.process.pid
 
     def workers(self) -> set[int]:
-        return children(self.pid, "python")
+        return set(serving.children(self.pid))
 
     def __enter__(self) -> Server:
         return self
@@ -541,7 +530,7 @@ def test_stopped_twice_in_a_capture():
     """The second time is at once: it is undone."""
     with Worker("heap", "300") as worker, directory() as folder:
         with Watch(folder, "--pid", str(worker.pid), "--every", "100ms") as watch:
-            wait_until(lambda: children(watch.process.pid, "coreanalyze"))
+            wait_until(lambda: serving.children(watch.process.pid))
             watch.process.send_signal(signal.SIGTERM)
             time.sleep(0.01)
             assert watch.stop() == 0
