@@ -2,7 +2,6 @@
 /* Options of `watch`, what it does to a process, and a line for each event. */
 #include <errno.h>
 #include <math.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,8 +18,8 @@
 enum { KEY_PID = 4000, KEY_PIDFILE, KEY_NAME, KEY_CGROUP, KEY_RSS, KEY_PERCENT, KEY_GROWTH, KEY_PRESSURE,
        KEY_EVERY, KEY_KEEP, KEY_MAX_DISK, KEY_COMPRESS, KEY_FORK, KEY_SAVE, KEY_THEN };
 enum { DEFAULT_KEEP = 10, DEFAULT_PERCENT = 90 };
-/* Linux include/uapi/linux/ioprio.h: ourselves, at the class of what is idle. */
-enum { IOPRIO_WHO_PROCESS = 1, IOPRIO_IDLE = 3 << 13 };
+/* Linux include/uapi/linux/ioprio.h: ourselves, last of those who are served at all. */
+enum { IOPRIO_WHO_PROCESS = 1, IOPRIO_LAST = 2 << 13 | 7 };
 #define DEFAULT_MAX_DISK (UINT64_C(10) << 30)
 
 struct own {
@@ -254,14 +253,14 @@ static struct ca_error *capture_core(const struct own *own, int32_t pid, const c
 	return err;
 }
 
-/* Whoever serves requests comes first. */
+/* Whoever serves requests comes first; on a machine that is never idle it ends all the same. */
 static void step_back(void)
 {
-	const struct sched_param none = {0};
+	enum { BEHIND = 10 };
 
-	if (nice(19) < 0 || sched_setscheduler(0, SCHED_IDLE, &none))
+	if (nice(BEHIND) < 0)
 		errno = 0; /* at our usual priority, then */
-	syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_IDLE);
+	syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_LAST);
 }
 
 /* An analysis takes up to two thirds of its core, as was measured. */
