@@ -120,6 +120,8 @@ size_t ca_shown(const struct ca_request *request, size_t count, size_t fallback)
 /* 0x7f12... or decimal, spaces around it; false when it is no address. */
 bool ca_parse_address(const char *text, ca_addr *address);
 struct ca_error *ca_bad_address(const char *text);
+/* "2026-01-31T12:00:00.000Z", of milliseconds since 1970; in the arena. */
+const char *ca_date(struct ca_arena *arena, int64_t when);
 /* An error for a --sort key that a command does not have. */
 struct ca_error *ca_bad_sort(const struct ca_request *request, const char *keys);
 

@@ -337,3 +337,14 @@ struct ca_error *ca_bad_address(const char *text)
 	return ca_error_make(CA_USAGE, "ADDR", "give it as 0x7f12..., as id() and the tables print it",
 			     "'%s' is no address", escaped);
 }
+
+const char *ca_date(struct ca_arena *arena, int64_t when)
+{
+	time_t seconds = (time_t)(when / 1000);
+	char text[32];
+	struct tm tm;
+
+	gmtime_r(&seconds, &tm);
+	strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &tm);
+	return ca_arena_printf(arena, "%s.%03dZ", text, (int)(when % 1000));
+}

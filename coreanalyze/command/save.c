@@ -13,7 +13,7 @@ struct own {
 
 static const struct argp_option options[] = {
 	{"output", 'o', "FILE", 0, "where to write it (snapshot.PID)", 1},
-	{"compress", KEY_COMPRESS, NULL, 0, "the whole as zstd does: half the size, no longer opened at once", 1},
+	{"compress", KEY_COMPRESS, NULL, 0, "the whole as zstd does: a third of the size, no longer opened at once", 1},
 	{0},
 };
 

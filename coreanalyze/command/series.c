@@ -306,17 +306,6 @@ static void build(struct report *report)
 
 /* ---- the document ------------------------------------------------------------------------------ */
 
-static const char *date(struct ca_arena *arena, int64_t when)
-{
-	time_t seconds = (time_t)(when / 1000);
-	char text[32];
-	struct tm tm;
-
-	gmtime_r(&seconds, &tm);
-	strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &tm);
-	return ca_arena_printf(arena, "%s.%03dZ", text, (int)(when % 1000));
-}
-
 static double minutes(const struct report *report)
 {
 	return (double)(report->items[report->count - 1].when - report->items[0].when) / 60e3;
@@ -376,7 +365,7 @@ static void put_files(struct ca_writer *w, const struct report *report, struct c
 		const struct file *file = &report->items[i];
 
 		ca_cell_text(w, ca_escape_arena(arena, file->name, strlen(file->name)));
-		ca_cell_text(w, date(arena, file->when));
+		ca_cell_text(w, ca_date(arena, file->when));
 		ca_cell_real(w, (double)(file->when - report->items[0].when) / 1e3);
 		ca_cell_uint(w, file->size.objects);
 		ca_cell_uint(w, file->size.bytes);

@@ -355,17 +355,6 @@ static const char *escaped(struct ca_arena *arena, const char *text)
 	return text ? ca_escape_arena(arena, text, strlen(text)) : NULL;
 }
 
-static const char *date(struct ca_arena *arena, int64_t when)
-{
-	time_t seconds = (time_t)(when / 1000);
-	char text[32];
-	struct tm tm;
-
-	gmtime_r(&seconds, &tm);
-	strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &tm);
-	return ca_arena_printf(arena, "%s.%03dZ", text, (int)(when % 1000));
-}
-
 static const char *size(struct ca_arena *arena, uint64_t bytes)
 {
 	char text[32];
@@ -435,7 +424,7 @@ static bool tell(void *arg, const struct ca_watch_news *news)
 
 	ca_object_begin(w, NULL);
 	ca_put_string(w, "schema", "coreanalyze.watch/1");
-	ca_put_string(w, "time", date(&arena, news->when));
+	ca_put_string(w, "time", ca_date(&arena, news->when));
 	ca_put_string(w, "event", names[news->event]);
 	put_number(w, "pid", news->pid, (uint64_t)news->pid);
 	ca_put_string(w, "reason", news->reason);
@@ -453,9 +442,9 @@ static bool tell(void *arg, const struct ca_watch_news *news)
 	ca_put_string(w, "text", escaped(&arena, news->text));
 	ca_object_end(w);
 	if (news->pid)
-		ca_line(w, "%s process %d %s", date(&arena, news->when), news->pid, say(&arena, news));
+		ca_line(w, "%s process %d %s", ca_date(&arena, news->when), news->pid, say(&arena, news));
 	else
-		ca_line(w, "%s %s", date(&arena, news->when), say(&arena, news));
+		ca_line(w, "%s %s", ca_date(&arena, news->when), say(&arena, news));
 	err = ca_writer_close(w);
 	ca_error_free(err);
 	ca_arena_fini(&arena);

@@ -18,11 +18,11 @@ import cores
 import elfcore
 import interpreters
 import tool
-from living import ANSWER_WITHIN, Worker, memory_limit, wait_until
+from living import ANSWER_WITHIN, Living, Worker, memory_limit, wait_until
 from runner import Skip, times
 
 
-class Program:
+class Program(Living):
     """A program that says "ready" and then answers lines; its first thread is its own."""
 
     def __init__(self, *command: str, **options):
@@ -33,19 +33,6 @@ class Program:
             self.process.kill()
             self.process.wait()
             raise Skip(f"{command[0]}: {said}")
-
-    def __enter__(self) -> Program:
-        return self
-
-    def __exit__(self, *_) -> None:
-        self.process.kill()
-        self.process.wait()
-        self.process.stdin.close()
-        self.process.stdout.close()
-
-    @property
-    def pid(self) -> int:
-        return self.process.pid
 
     def line(self) -> str:
         readable, _, _ = select.select([self.process.stdout], [], [], ANSWER_WITHIN)

@@ -17,17 +17,12 @@ WORKER = os.path.join(cores.HERE, "worker.py")
 ANSWER_WITHIN = 60      # seconds; the machine may be busy
 
 
-class Worker:
-    """A process of worker.py."""
+class Living:
+    """A process that is talked to by pipes, and ends with the block."""
 
-    def __init__(self, *args: str, python: interpreters.Interpreter | None = None, **options):
-        python = python or interpreters.chosen()[-1]
-        self.process = subprocess.Popen(
-            python.command(WORKER, *args), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            env=python.environment(), bufsize=0, **options)
-        assert self.line() == b"ready\n"
+    process: subprocess.Popen
 
-    def __enter__(self) -> Worker:
+    def __enter__(self):
         return self
 
     def __exit__(self, *_) -> None:
@@ -39,6 +34,17 @@ class Worker:
     @property
     def pid(self) -> int:
         return self.process.pid
+
+
+class Worker(Living):
+    """A process of worker.py."""
+
+    def __init__(self, *args: str, python: interpreters.Interpreter | None = None, **options):
+        python = python or interpreters.chosen()[-1]
+        self.process = subprocess.Popen(
+            python.command(WORKER, *args), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            env=python.environment(), bufsize=0, **options)
+        assert self.line() == b"ready\n"
 
     @property
     def target(self) -> str:
