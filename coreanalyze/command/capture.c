@@ -11,6 +11,7 @@
 enum { KEY_COMPRESS = 300, KEY_FULL, KEY_FORK, KEY_REAP, KEY_KERNEL, KEY_MAX_DISK };
 
 struct own {
+	char target[32]; /* "pid:1234": what documents and errors call it */
 	const char *file; /* NULL: core.PID */
 	bool compress, full, fork, reap;
 	const char *from_kernel[3]; /* %P, %I, %e as the kernel gives them; NULL: not by it */
@@ -254,10 +255,9 @@ static struct ca_error *keep_kernels(struct ca_request *request)
 
 static struct ca_error *run_capture(struct ca_request *request, enum ca_status *status)
 {
-	const struct own *own = request->own;
+	struct own *own = request->own;
 	struct ca_session *session;
 	struct ca_view view = {0};
-	char target[32];
 	int32_t pid;
 
 	(void)status;
@@ -267,8 +267,8 @@ static struct ca_error *run_capture(struct ca_request *request, enum ca_status *
 		return ca_error_make(CA_USAGE, "no such target", "a process is named as 1234 or pid:1234",
 				     "it is no process number");
 	go_first();
-	snprintf(target, sizeof(target), "pid:%d", pid);
-	request->args[0] = target;
+	snprintf(own->target, sizeof(own->target), "pid:%d", pid);
+	request->args[0] = own->target;
 	session = ca_session_make();
 	if (request->threads)
 		session->ctx.threads = request->threads;

@@ -272,7 +272,9 @@ def test_full_disk():
 
 
 def test_usage():
-    for argument, status in (("nobody", 2), ("pid:nobody", 2), (str(os.getpid() + 2 ** 22), 3)):
+    nobody = os.getpid() + 2 ** 22
+    for argument, status, named in (("nobody", 2, "nobody"), ("pid:nobody", 2, "pid:nobody"),
+                                    (str(nobody), 3, f"pid:{nobody}")):
         done = tool.run("capture", argument)
         assert done.returncode == status, (argument, done)
-        assert not done.stdout and done.stderr, done
+        assert not done.stdout and done.stderr.startswith(f"coreanalyze: {named}: "), done
