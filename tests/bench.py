@@ -253,14 +253,15 @@ def measure_snapshot(core: str, directory: str, runs: int) -> None:
     address = tool.ask("owners", snapshot, "--type", "builtins.module",
                        "--limit", "1")["paths"][0]["address"]
     commands = {f"{words[0]} {of}": [tool.path(), words[0], of, *words[1:], "--json"]
-                for words in (["types"], ["object", address]) for of in (core, snapshot)}
+                for words in (["types"], ["verify"], ["object", address]) for of in (core, snapshot)}
     medians = take_turns(commands, runs)
     size = os.path.getsize(core)
     print(f"  snapshot  {os.path.getsize(snapshot) / size:.2f} of the core (at most 0.6), "
           f"{os.path.getsize(packed) / size:.2f} with --compress (at most 0.2), saved in {took:.1f} s")
-    for command, stages in (("types", "objects"), ("object", "objects and references")):
+    for command, stages in (("types", "objects"), ("verify", "objects and references"),
+                            ("object", "what refers to one")):
         of_core, of_snapshot = (medians[f"{command} {of}"] for of in (core, snapshot))
-        print(f"            {stages} are there after {of_snapshot:.3f} s, of the core after {of_core:.3f} s: "
+        print(f"            {stages}: after {of_snapshot:.3f} s, of the core after {of_core:.3f} s: "
               f"{of_core / of_snapshot:.0f} times sooner (at least 20)", flush=True)
     os.unlink(snapshot)
     os.unlink(packed)

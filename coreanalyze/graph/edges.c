@@ -73,6 +73,8 @@ void ca_graph_free(struct ca_graph *graph)
 	if (graph->reverse) {
 		free(graph->reverse->first);
 		free(graph->reverse->from);
+		for (unsigned i = 0; i < graph->reverse->scans; i++)
+			free(graph->reverse->scanned[i]);
 	}
 	free(graph->reverse);
 	free(graph);

@@ -67,10 +67,14 @@ struct ca_audit {
 	size_t count;
 };
 
+enum { CA_SCANS = 2 };
+
 struct ca_reverse {
 	struct ca_context *ctx; /* whose workers make it; NULL: no others than the caller */
-	uint64_t *first;        /* [node_count + 1]; NULL: not asked for yet */
+	uint64_t *first;        /* [node_count + 1]; NULL: not made yet */
 	ca_node *from;          /* [edge_count] */
+	ca_node *scanned[CA_SCANS]; /* the answers before it was worth making */
+	unsigned scans;
 };
 
 struct ca_graph {
@@ -123,12 +127,24 @@ static inline struct ca_edges ca_graph_out(const struct ca_graph *graph, ca_node
 }
 
 void ca_graph_reverse(const struct ca_graph *graph);
+/* The sources of edges to `node`, by going through all edges; the caller frees them. */
+ca_node *ca_graph_scan(const struct ca_graph *graph, ca_node node, uint64_t *count);
 
-/* The first call goes through the whole graph: not from several threads. */
+/*
+ * The first calls go through the whole graph, and the next one reverses it: not from several
+ * threads. Sources ascend; valid as long as the graph.
+ */
 static inline struct ca_edges ca_graph_in(const struct ca_graph *graph, ca_node node)
 {
-	const struct ca_reverse *reverse = graph->reverse;
+	struct ca_reverse *reverse = graph->reverse;
+	uint64_t count;
 
+	if (!reverse->first && reverse->scans < CA_SCANS) {
+		ca_node *found = ca_graph_scan(graph, node, &count);
+
+		reverse->scanned[reverse->scans++] = found;
+		return (struct ca_edges){found, NULL, count};
+	}
 	if (!reverse->first)
 		ca_graph_reverse(graph);
 	return (struct ca_edges){reverse->from + reverse->first[node], NULL,

@@ -54,10 +54,10 @@ static void test_graph__without_edges(void)
 	ca_graph_free(NULL);
 }
 
-/* The same random edges, reversed by any number of threads. */
+/* The same random edges, reversed by any number of threads, and each node's found without. */
 static void test_graph__reverse_with_any_threads(void)
 {
-	enum { NODES = 1000, EDGES = 20000 };
+	enum { NODES = 1000, EDGES = 200000 };
 	ca_node(*edges)[2] = ca_alloc(EDGES * sizeof(*edges));
 	struct ca_context ctx;
 	struct ca_graph *graph;
@@ -84,9 +84,14 @@ static void test_graph__reverse_with_any_threads(void)
 	}
 	for (ca_node node = 0; node <= NODES; node++) {
 		struct ca_edges in = ca_graph_in(graph, node);
+		uint64_t count;
+		ca_node *scanned = ca_graph_scan(graph, node, &count);
 
 		for (uint64_t i = 1; i < in.count; i++)
 			CU_ASSERT(in.nodes[i - 1] <= in.nodes[i]);
+		CU_ASSERT_EQUAL(count, in.count);
+		CU_ASSERT(memcmp(scanned, in.nodes, count * sizeof(*scanned)) == 0);
+		free(scanned);
 	}
 	ca_context_fini(&ctx);
 	ca_graph_free(graph);
