@@ -19,6 +19,10 @@
  *
  * No code runs in the target and nothing of it is changed. A target belongs to
  * one thread at a time. Names and values are escaped: fit for a terminal.
+ *
+ * A snapshot's memory is unpacked when it is touched: from the first one on that is
+ * opened the library handles SIGSEGV, and passes on what is not its own. Who sets another
+ * handler while a snapshot is open passes on to the one before.
  */
 #ifndef COREANALYZE_H
 #define COREANALYZE_H
@@ -33,7 +37,7 @@ extern "C" {
 
 #define CA_API __attribute__((visibility("default")))
 
-/* An opened core, or process. */
+/* An opened core, snapshot or process. */
 struct ca_target;
 
 struct ca_target_options {
@@ -51,7 +55,7 @@ struct ca_failure {
 };
 
 /*
- * Opens a core, or by "pid:1234" a process, which stands still while its memory
+ * Opens a core, or a snapshot of one, or by "pid:1234" a process, which stands still while its memory
  * is copied, and finds every object in it. options may be NULL. Returns 0 and a
  * target to be closed, or the status, with *failure filled (failure may be NULL).
  */

@@ -16,6 +16,7 @@
 #include "private.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -34,15 +35,20 @@ struct lazy {
 	void *arg;
 };
 
-static _Atomic(struct lazy *) all;
+/* Who holds the lock touches no such memory. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct lazy *all;
 static struct sigaction action_before;
 
 static struct lazy *find(const uint8_t *at)
 {
-	struct lazy *lazy = all;
+	struct lazy *lazy;
 
+	pthread_mutex_lock(&lock);
+	lazy = all;
 	while (lazy && (at < lazy->at || at >= lazy->at + lazy->bytes))
 		lazy = lazy->next;
+	pthread_mutex_unlock(&lock);
 	return lazy;
 }
 
@@ -106,7 +112,7 @@ static void fill_all(const struct lazy *lazy)
 static void touched(int number, siginfo_t *info, void *context)
 {
 	const uint8_t *at = info->si_addr;
-	const struct lazy *lazy = find(at);
+	const struct lazy *lazy = info->si_code > 0 ? find(at) : NULL; /* else somebody sent it */
 	int kept = errno;
 
 	(void)number;
@@ -139,15 +145,17 @@ static uint8_t *map_lazy(struct lazy *lazy, int store, uint64_t offset)
 	uint64_t bytes = lazy->bytes;
 	int flags = MAP_SHARED | MAP_NORESERVE;
 
-	lazy->next = all;
 	lazy->at = mmap(NULL, bytes, PROT_NONE, flags, store, (off_t)offset);
 	lazy->alias = mmap(NULL, bytes, PROT_READ | PROT_WRITE, flags, store, (off_t)offset);
 	if (lazy->at == MAP_FAILED || lazy->alias == MAP_FAILED) {
 		free(lazy);
 		return NULL;
 	}
+	pthread_mutex_lock(&lock);
 	listen();
+	lazy->next = all;
 	all = lazy;
+	pthread_mutex_unlock(&lock);
 	return lazy->at;
 }
 
@@ -169,16 +177,15 @@ uint8_t *ca_lazy_map_by(ca_lazy_fill *give, void *arg, int store, uint64_t bytes
 
 void ca_lazy_unmap(const uint8_t *at)
 {
-	struct lazy *gone = find(at), *previous = all;
+	struct lazy *gone = find(at), **link = &all;
 
 	if (!gone)
 		return;
-	if (previous == gone)
-		all = gone->next;
-	while (previous && previous->next != gone)
-		previous = previous->next;
-	if (previous)
-		previous->next = gone->next;
+	pthread_mutex_lock(&lock);
+	while (*link != gone)
+		link = &(*link)->next;
+	*link = gone->next;
+	pthread_mutex_unlock(&lock);
 	munmap(gone->alias, gone->bytes);
 	free(gone);
 }
@@ -201,7 +208,7 @@ void ca_image_let_go(struct ca_image *image)
 
 void ca_image_fetch(const struct ca_image *image)
 {
-	for (size_t i = 0; all && i < image->segment_count; i++) {
+	for (size_t i = 0; i < image->segment_count; i++) {
 		const struct ca_segment *segment = &image->segments[i];
 
 		if (!find(segment->data))

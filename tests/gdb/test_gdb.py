@@ -92,6 +92,9 @@ def test_two_cores(gdb):
     said = gdb.batch(f"py-heap-diff {one} {two}", "py-heap-save a", f"core-file {two}", "echo ===\\n",
                      "py-heap-diff a", args=("-c", one)).split("===\n")
     assert wanted in said[0] and wanted in said[1], said
+    for file, options in (("snapshot", ()), ("packed", ("--compress",))):
+        tool.ask("save", two, "-o", file, *options)
+        assert wanted.replace(two, file) in gdb.batch(f"py-heap-diff {one} {file}", args=("-c", one))
     said = gdb.batch("py-heap-save a", "add-inferior", "inferior 2", f"core-file {two}",
                      "py-heap-diff a", "inferior 1", "py-heap-diff a", args=("-c", one))
     assert wanted in said and tool.run("diff", one, one).stdout in said, said

@@ -83,6 +83,7 @@ def check_program(program, core, environment):
         str(totals["objects"]), str(totals["bytes"] + totals["owned"]), str(totals["gc_tracked"])]
     check_collector(program, core, environment)
     check_owners(program, core, environment)
+    check_snapshot(program, core, addresses, environment)
     for target in ("missing", ".", program, "/dev/null"):
         command = made.run("types", target)
         done = subprocess.run([program, "--refuse", target], capture_output=True, text=True,
@@ -101,6 +102,18 @@ def check_collector(program, core, environment):
     figures += [cycles["totals"][k] for k in ("cycles", "objects", "bytes", "with_finalizers",
                                               "unreachable_objects")]
     assert output(program, "--collector", core, env=environment).split() == list(map(str, figures))
+
+
+def check_snapshot(program, core, addresses, environment):
+    """All that the library tells of a core it tells of its snapshot, in the same process too."""
+    for file, options in (("snapshot", ()), ("packed", ("--compress",))):
+        tool.ask("save", core, "-o", file, *options)
+        for words in ((), ("--walk",), ("--collector",), ("--owners",)):
+            asked = addresses if not words else ()
+            assert output(program, *words, file, *asked, env=environment) == output(
+                program, *words, core, *asked, env=environment), (file, words)
+        once = output(program, "--walk", core, env=environment).splitlines()
+        assert output(program, "--threads", file, env=environment).splitlines() == once * 20, file
 
 
 def check_owners(program, core, environment):

@@ -6,11 +6,13 @@
  *   user CORE [ADDRESS...]    the types, then these objects
  *   user --walk CORE          counts by type, of a walk over all objects
  *   user --owners CORE        suspects, what retains most and who holds it
+ *   user --threads CORE       the walk, by each of four threads five times
  *   user --refuse FILE        why it cannot be opened
  */
 #include <coreanalyze.h>
 
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -164,6 +166,32 @@ static int owners(const char *path)
 	return 0;
 }
 
+static void *walk_often(void *path)
+{
+	int failed = 0;
+
+	for (int i = 0; i < 5; i++)
+		failed |= walk(path);
+	return failed ? path : NULL;
+}
+
+static int walk_in_threads(char *path)
+{
+	enum { THREADS = 4 };
+	pthread_t threads[THREADS];
+	void *failed;
+	int status = 0;
+
+	for (int i = 0; i < THREADS; i++)
+		if (pthread_create(&threads[i], NULL, walk_often, path))
+			return 1;
+	for (int i = 0; i < THREADS; i++) {
+		pthread_join(threads[i], &failed);
+		status |= failed != NULL;
+	}
+	return status;
+}
+
 int main(int argc, char **argv)
 {
 	ca_target_close(NULL);
@@ -175,6 +203,8 @@ int main(int argc, char **argv)
 		return owners(argv[2]);
 	if (argc == 3 && !strcmp(argv[1], "--walk"))
 		return walk(argv[2]);
+	if (argc == 3 && !strcmp(argv[1], "--threads"))
+		return walk_in_threads(argv[2]);
 	if (argc < 2)
 		return 2;
 
