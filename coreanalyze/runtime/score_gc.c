@@ -36,12 +36,16 @@ static bool is_head(const struct ca_image *image, ca_addr head, bool collecting)
 	       (ca_word_at(image, prev, 0) & ~3ull) == (head & ~3ull);
 }
 
+/* Of a generation, before its threshold and its count. */
+enum { HEAD_BYTES = 16 };
+
 static bool overlap(const struct ca_layout *layout)
 {
 	int32_t first = layout->gc.generations, frozen = layout->gc.permanent_generation;
 	int32_t each = layout->gc_generation.size;
 
-	return frozen + each > first && frozen < first + (CA_GENERATIONS - 1) * each;
+	return each < HEAD_BYTES ||
+	       (frozen + each > first && frozen < first + (CA_GENERATIONS - 1) * each);
 }
 
 static bool lists_hold(const struct ca_runtime *rt, ca_addr gc)
@@ -159,15 +163,94 @@ int64_t ca_score_gc_collecting(const struct ca_runtime *rt)
 	return value <= 1 ? 1 : -1;
 }
 
+/* Between a generation's head and the next one is room for two int. */
+int64_t ca_score_gc_generation(const struct ca_runtime *rt)
+{
+	const struct ca_layout *layout = &rt->layout;
+
+	return layout->gc_generation.threshold == HEAD_BYTES &&
+			       layout->gc_generation.count == HEAD_BYTES + 4 &&
+			       layout->gc_generation.size == HEAD_BYTES + 8
+		       ? 1
+		       : -1;
+}
+
+/* Up to 3.14 the collector has three Py_ssize_t of each generation, and then `collecting`. */
+static bool is_array(const struct ca_layout *layout)
+{
+	return layout->gc_generation_stats.collections == 0 && layout->gc_generation_stats.size == 24 &&
+	       layout->gc.generation_stats + CA_GC_GENERATIONS * 24 == layout->gc.collecting;
+}
+
+/* The newest item of a ring has the sums of the one before it, and one collection more. */
+static bool goes_on(const struct ca_runtime *rt, ca_addr ring, int32_t items, int32_t index)
+{
+	const struct ca_layout *layout = &rt->layout;
+	int32_t each = layout->gc_generation_stats.size, count = (index - items) / each;
+	const uint8_t *at = ca_image_at(rt->image, ring + (uint64_t)index, 1);
+
+	if (!at || *at >= count)
+		return false;
+
+	ca_addr newest = ring + (uint64_t)(items + *at * each);
+	ca_addr before = ring + (uint64_t)(items + (*at + count - 1) % count * each);
+	int32_t collections = layout->gc_generation_stats.collections;
+	uint64_t run = ca_word_at(rt->image, newest, collections);
+
+	return run == 0 || ca_word_at(rt->image, before, collections) == run - 1;
+}
+
+/* 3.15: young and old rings of whole items, each with the newest's index behind it. */
+static bool are_rings(const struct ca_layout *layout)
+{
+	int32_t each = layout->gc_generation_stats.size;
+	int32_t young = layout->gc_stats.young_index - layout->gc_stats.young;
+	int32_t old = layout->gc_old_stats.index - layout->gc_old_stats.items;
+
+	return layout->gc_stats.young == 0 && layout->gc_old_stats.items == 0 &&
+	       layout->gc_generation_stats.uncollectable + 8 <= each && young > each && old > each &&
+	       young % each == 0 && old % each == 0 &&
+	       layout->gc_stats.old == layout->gc_stats.young_index + 8 &&
+	       layout->gc_old_stats.size == layout->gc_old_stats.index + 8;
+}
+
+static bool rings_go_on(const struct ca_runtime *rt, ca_addr gc)
+{
+	const struct ca_layout *layout = &rt->layout;
+	ca_addr stats = ca_word_at(rt->image, gc, layout->gc.generation_stats);
+	ca_addr old = stats + (uint64_t)layout->gc_stats.old;
+	uint32_t collecting = 0;
+
+	ca_image_u32(rt->image, gc + (uint64_t)layout->gc.collecting, &collecting);
+	if (collecting)
+		return true;
+	return goes_on(rt, stats, layout->gc_stats.young, layout->gc_stats.young_index) &&
+	       goes_on(rt, old, layout->gc_old_stats.items, layout->gc_old_stats.index) &&
+	       goes_on(rt, old + (uint64_t)layout->gc_old_stats.size, layout->gc_old_stats.items,
+		       layout->gc_old_stats.index);
+}
+
 /* The figures stand behind the frozen generation. */
 int64_t ca_score_gc_stats(const struct ca_runtime *rt)
 {
 	const struct ca_layout *layout = &rt->layout;
+	int32_t first = layout->gc_generation_stats.collections;
+	ca_addr gcs[CA_SCORED_INTERPS];
+	size_t count = collectors(rt, gcs);
 
-	return layout->gc.generation_stats ==
-			       layout->gc.permanent_generation + layout->gc_generation.size
-		       ? 1
-		       : -1;
+	if (layout->gc.generation_stats !=
+		    layout->gc.permanent_generation + layout->gc_generation.size ||
+	    layout->gc_generation_stats.collected != first + 8 ||
+	    layout->gc_generation_stats.uncollectable != first + 16)
+		return -1;
+	if (!ca_has(layout->gc_stats.size))
+		return is_array(layout) ? 1 : -1;
+	if (!are_rings(layout))
+		return -1;
+	for (size_t i = 0; i < count; i++)
+		if (!rings_go_on(rt, gcs[i]))
+			return -1;
+	return 1;
 }
 
 /* Two int beside each other, before the generations. */

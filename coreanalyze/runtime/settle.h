@@ -11,7 +11,7 @@
 
 #include "locate.h"
 
-enum { CA_GROUP_FIELDS = 5 };
+enum { CA_GROUP_FIELDS = 11 };
 
 struct ca_group {
 	const char *what; /* what could not be found, for people */
@@ -79,6 +79,7 @@ int64_t ca_score_collector(const struct ca_runtime *rt);
 int64_t ca_score_gc_lists(const struct ca_runtime *rt);
 int64_t ca_score_gc_collecting(const struct ca_runtime *rt);
 int64_t ca_score_gc_flags(const struct ca_runtime *rt);
+int64_t ca_score_gc_generation(const struct ca_runtime *rt);
 int64_t ca_score_gc_stats(const struct ca_runtime *rt);
 int64_t ca_score_gc_counts(const struct ca_runtime *rt);
 /* score_heap.c */
