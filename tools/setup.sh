@@ -10,7 +10,7 @@ set -eu
 packages() {
 	case $1 in
 	build) echo gcc libc6-dev binutils-dev libarchive-dev libzstd-dev libsmartcols-dev libjansson-dev libunicorn-dev libseccomp-dev ;;
-	check) echo libcunit1-dev gdb gdbserver python3 libpython3-dev ;;
+	check) echo libcunit1-dev gdb gdbserver python3 python3-yaml libpython3-dev ;;
 	demo) echo gdb python3 ;;
 	*)
 		echo "tools/setup.sh: no group '$1'" >&2

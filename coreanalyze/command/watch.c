@@ -381,14 +381,14 @@ static const char *say(struct ca_arena *arena, const struct ca_watch_news *news)
 	case CA_WATCH_STARTED:
 		return "watching";
 	case CA_WATCH_FOUND:
-		return ca_arena_printf(arena, "is watched: %s", say_memory(arena, news));
+		return ca_arena_printf(arena, "watched: %s", say_memory(arena, news));
 	case CA_WATCH_ENDED:
 		if (!news->oom_kills)
-			return ca_arena_printf(arena, "ended: %s at last", size(arena, news->rss));
-		return ca_arena_printf(arena, "ended: %s at last; the kernel has killed %llu in its group for memory",
+			return ca_arena_printf(arena, "ended, %s resident at last", size(arena, news->rss));
+		return ca_arena_printf(arena, "ended, %s resident at last; the kernel has killed %llu in its group for memory",
 				       size(arena, news->rss), (unsigned long long)news->oom_kills);
 	case CA_WATCH_CAPTURED:
-		return ca_arena_printf(arena, "captured (%s): %s, %s; it stood still for %.3f s; %s%s%s",
+		return ca_arena_printf(arena, "captured (%s) as %s, %s; it stood still for %.3f s; %s%s%s",
 				       news->reason, file, size(arena, news->bytes),
 				       (double)news->pause_ns / 1e9, say_memory(arena, news),
 				       text ? "; " : "", text ? text : "");
@@ -442,7 +442,7 @@ static bool tell(void *arg, const struct ca_watch_news *news)
 	ca_put_string(w, "text", escaped(&arena, news->text));
 	ca_object_end(w);
 	if (news->pid)
-		ca_line(w, "%s process %d %s", ca_date(&arena, news->when), news->pid, say(&arena, news));
+		ca_line(w, "%s process %d: %s", ca_date(&arena, news->when), news->pid, say(&arena, news));
 	else
 		ca_line(w, "%s %s", ca_date(&arena, news->when), say(&arena, news));
 	err = ca_writer_close(w);

@@ -4,10 +4,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 /* ---- may it be read? ----------------------------------------------------------- */
@@ -31,11 +33,34 @@ static const char *user_name(struct ca_arena *arena, uid_t uid)
 		    : ca_arena_printf(arena, "%u", (unsigned)uid);
 }
 
+static bool have_privilege(unsigned capability)
+{
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct sets[_LINUX_CAPABILITY_U32S_3] = { 0 };
+
+	return !syscall(SYS_capget, &header, sets) &&
+	       sets[CAP_TO_INDEX(capability)].effective & CAP_TO_MASK(capability);
+}
+
+/* Another user's process may be stopped with the one; its memory is a file of its user: with the other. */
+static const char *advise_privileges(void)
+{
+	bool may_stop = have_privilege(CAP_SYS_PTRACE);
+	bool may_open = have_privilege(CAP_DAC_READ_SEARCH) || have_privilege(CAP_DAC_OVERRIDE);
+
+	if (may_stop && may_open)
+		return "run as its user: our privileges do not reach into its user namespace";
+	if (may_stop)
+		return "run as its user or as root: we lack CAP_DAC_READ_SEARCH";
+	if (may_open)
+		return "run as its user or as root: we lack CAP_SYS_PTRACE";
+	return "run as its user or as root: we lack CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH";
+}
+
 static struct ca_error *refuse_user(struct ca_arena *arena, uid_t owner)
 {
-	return ca_process_refuse("run as its user or as root (CAP_SYS_PTRACE)",
-				 "it belongs to the user %s, and we are %s", user_name(arena, owner),
-				 user_name(arena, geteuid()));
+	return ca_process_refuse(advise_privileges(), "it belongs to the user %s, and we are %s",
+				 user_name(arena, owner), user_name(arena, geteuid()));
 }
 
 static struct ca_error *check_status(int32_t pid, const char *status)

@@ -18,11 +18,16 @@ import subprocess
 import tempfile
 import time
 
+try:
+    import yaml
+except ImportError:
+    yaml = None
+
 import cores
 import interpreters
 import serving
 import tool
-from living import ANSWER_WITHIN, Worker, memory_limit, wait_until
+from living import ANSWER_WITHIN, Group, Worker, memory_limit, wait_until
 from runner import Skip, times
 
 SAMPLES = os.path.join(interpreters.ROOT, "samples")
@@ -33,12 +38,16 @@ MIB = 1 << 20
 class Watch:
     """`coreanalyze watch` into a directory of its own, and the events that it tells."""
 
-    def __init__(self, directory: str, *options: str, before: list[str] | None = None, **more):
+    form = ["--json"]
+    parse = staticmethod(json.loads)
+
+    def __init__(self, directory: str, *options: str, before: list[str] | None = None,
+                 command: str | None = None, **more):
         self.directory = directory
-        self.events: list[dict] = []
+        self.events: list = []
         self.buffer = b""
         self.process = subprocess.Popen(
-            [*(before or ()), tool.path(), "watch", "--json", "-o", directory, *options],
+            [*(before or ()), command or tool.path(), "watch", *self.form, "-o", directory, *options],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, bufsize=0, **more)
 
     def __enter__(self) -> Watch:
@@ -57,7 +66,7 @@ class Watch:
             return True
         data = os.read(self.process.stdout.fileno(), 1 << 16)
         *lines, self.buffer = (self.buffer + data).split(b"\n")
-        self.events += [json.loads(line) for line in lines]
+        self.events += [self.parse(line) for line in lines]
         return bool(data)
 
     def those(self, **keys) -> list[dict]:
@@ -71,6 +80,14 @@ class Watch:
             assert going and time.monotonic() < end, (keys, count, self.events)
             going = self._read(end - time.monotonic())
         return self.those(**keys)[count - 1]
+
+    def quiet(self, seconds: float) -> int:
+        """How many captures there are, when there was none for so long."""
+        count = -1
+        while count < len(self.those(event="captured")):
+            count = len(self.those(event="captured"))
+            self.listen(seconds)
+        return count
 
     def listen(self, seconds: float) -> None:
         end = time.monotonic() + seconds
@@ -86,7 +103,7 @@ class Watch:
         end = time.monotonic() + ANSWER_WITHIN
         while self._read(end - time.monotonic()):
             assert time.monotonic() < end, self.events
-        assert self.events[-1]["event"] == "stopped", self.events
+        assert self.events[-1] in self.those(event="stopped"), self.events
         return self.process.wait(ANSWER_WITHIN)
 
     def files(self) -> list[str]:
@@ -105,6 +122,47 @@ class Watch:
         return sorted(os.listdir(f"/proc/{self.process.pid}/fd"))
 
 
+SIZE = r"\d[\d.]* (?:B|KiB|MiB|GiB)"
+MEMORY = rf"(?P<rss>{SIZE}) resident, (?P<percent>\d+) % of a limit of (?P<limit>{SIZE}) used"
+PROCESS = r"process (?P<pid>\d+): "
+LINES = {
+    "started": "watching",
+    "found": rf"{PROCESS}watched: {MEMORY}",
+    "ended": rf"{PROCESS}ended, (?P<rss>{SIZE}) resident at last"
+             r"(?:; the kernel has killed (?P<kills>\d+) in its group for memory)?",
+    "captured": rf"{PROCESS}captured \((?P<reason>[a-z-]+)\) as (?P<file>\S+), (?P<bytes>{SIZE}); "
+                rf"it stood still for (?P<pause>\d+\.\d{{3}}) s; {MEMORY}",
+    "failed": rf"{PROCESS}not captured \((?P<reason>[a-z-]+)\): (?P<text>.+)",
+    "dropped": rf"{PROCESS}dropped (?P<file>\S+): (?P<text>.+)",
+    "command": rf"{PROCESS}the command for (?P<file>.+) ended with status (?P<status>\d+)",
+    "trouble": r"the kernel does not tell of memory pressure here: .+",
+    "stopped": "stopped",
+}
+
+
+class Told(Watch):
+    """What it tells people: a line an event, which says what happened, with figures."""
+
+    form: list[str] = []
+
+    @staticmethod
+    def parse(line: bytes) -> dict:
+        for event, text in LINES.items():
+            match = re.fullmatch(rf"\d{{4}}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{{3}}Z {text}", line.decode())
+            if match:
+                return {"event": event, **match.groupdict()}
+        raise AssertionError(line)
+
+
+def bytes_of(text: str) -> float:
+    number, unit = text.split()
+    return float(number) * {"B": 1, "KiB": 1 << 10, "MiB": MIB, "GiB": 1 << 30}[unit]
+
+
+def about(text: str, number: int, part: float = 0.02) -> bool:
+    return abs(bytes_of(text) - number) <= number * part
+
+
 @contextlib.contextmanager
 def directory():
     with tempfile.TemporaryDirectory() as folder:
@@ -118,6 +176,36 @@ def check_core(watch: Watch, event: dict, pid: int) -> None:
     info = tool.ask("info", path)
     assert info["target"]["pid"] == pid and info["target"]["complete"], info["target"]
     assert info["pause_seconds"] == event["pause_seconds"]
+
+
+# ---- other users
+
+def as_user(name: str) -> dict:
+    user = pwd.getpwnam(name)
+    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+
+
+@contextlib.contextmanager
+def place_for(name: str):
+    """Our command where that user may run it, and a folder of the user's for its files."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+        command, files = os.path.join(folder, "coreanalyze"), os.path.join(folder, "kept")
+        os.chmod(folder, 0o755)
+        shutil.copy(tool.path(), command)
+        os.mkdir(files)
+        os.chown(files, pwd.getpwnam(name).pw_uid, -1)
+        yield command, files
+
+
+def made_for_all(pythons) -> interpreters.Interpreter:
+    for python in reversed(pythons):
+        path = os.path.realpath(python.path)
+        folders = [path]
+        while folders[-1] != "/":
+            folders.append(os.path.dirname(folders[-1]))
+        if all(os.stat(f).st_mode & 0o5 == 0o5 for f in folders):
+            return python
+    raise Skip("no interpreter here may be run by another user")
 
 
 # ---- the kill
@@ -308,27 +396,69 @@ def test_growth():
                 assert watch.until(count, event="captured")["reason"] == "growth"
 
 
-def test_pressure():
-    """Real pressure: what is read again and again does not fit into a group's memory."""
-    if not os.access("/proc/pressure/memory", os.R_OK):
-        raise Skip("the kernel tells no pressure (CONFIG_PSI)")
-    with directory() as folder, memory_limit(24 * MIB) as group, \
-            tempfile.NamedTemporaryFile(dir="/var/tmp") as large:
+@contextlib.contextmanager
+def unified_group(name: str):
+    """Of version 2: pressure is told of each of them, whoever counts memory."""
+    with open("/proc/self/mounts") as f:
+        tops = [line.split()[1] for line in f if line.split()[2] == "cgroup2"]
+    group = Group(os.path.join(tops[0] if tops else "/nowhere", f"coreanalyze-test-{os.getpid()}-{name}"))
+    try:
+        os.mkdir(group.folder)
+    except OSError as e:
+        raise Skip(f"no cgroup of version 2 can be made here: {e}") from e
+    try:
+        yield group
+    finally:
+        wait_until(lambda: not group.pids())
+        os.rmdir(group.folder)
+
+
+def tells_pressure(group) -> bool:
+    return os.path.exists(os.path.join(group.folder, "memory.pressure"))
+
+
+@contextlib.contextmanager
+def pressed_group():
+    """Real pressure in a group: what is read in it again and again does not fit into its memory."""
+    with contextlib.ExitStack() as stack:
+        group = limited = stack.enter_context(memory_limit(40 * MIB))
+        if not tells_pressure(limited):
+            group = stack.enter_context(unified_group("pressed"))
+        if not tells_pressure(group):
+            raise Skip("the kernel tells no pressure (CONFIG_PSI)")
+        large = stack.enter_context(tempfile.NamedTemporaryFile(dir="/var/tmp"))
         subprocess.run(["dd", "if=/dev/zero", "bs=1M", "count=100", "conv=fsync", f"of={large.name}"],
                        check=True, stderr=subprocess.DEVNULL)
         os.posix_fadvise(large.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-        with Worker("idle") as worker, \
-                Watch(folder, "--pid", str(worker.pid), "--pressure", "some:2%") as watch:
-            watch.until(event="found")
-            reader = subprocess.Popen(
-                ["sh", "-c", 'while :; do cat "$0" "$0" >/dev/null; done', large.name],
-                preexec_fn=lambda: (os.setpgid(0, 0), group()))
-            try:
-                event = watch.until(event="captured")
-            finally:
-                os.killpg(reader.pid, signal.SIGKILL)
-                reader.wait()
-            assert event["reason"] == "pressure" and event["pid"] == worker.pid, event
+        reader = subprocess.Popen(
+            ["sh", "-c", 'while :; do cat "$0" "$0" >/dev/null; done', large.name],
+            preexec_fn=lambda: (os.setpgid(0, 0), limited(), group()))
+        try:
+            yield group
+        finally:
+            os.killpg(reader.pid, signal.SIGKILL)
+            reader.wait()
+
+
+def test_pressure():
+    """Of the group that waits for memory, not of another one; who gets no trigger reads its average."""
+    if os.geteuid():
+        raise Skip("this needs root")
+    token, nobody = f"coreanalyze-test-{os.getpid()}", as_user("nobody")
+    options = ["--name", token + "$", "--pressure", "some:2%"]
+    with directory() as folder, place_for("nobody") as (command, theirs), \
+            unified_group("other") as other, pressed_group() as group, \
+            Worker("heap", "20", token, preexec_fn=other) as larger, \
+            Worker("idle", "0", token, python=made_for_all(interpreters.chosen()), **nobody) as worker:
+        group.take(worker.pid)
+        with Watch(folder, *options) as watch, Told(theirs, *options, command=command, **nobody) as reads:
+            reads.until(event="trouble")
+            pids = {watch.until(event="captured", reason="pressure")["pid"],
+                    int(reads.until(event="captured", reason="pressure")["pid"])}
+            assert pids == {worker.pid}, (larger.pid, watch.events, reads.events)
+            assert not watch.those(event="trouble"), watch.events
+        larger.check_untouched()
+        worker.check_untouched()
 
 
 def test_pressure_without_it():
@@ -499,6 +629,43 @@ def test_two_in_one_directory():
         with Watch(folder, "--pid", str(worker.pid)):
             done = tool.run("watch", "--pid", str(worker.pid), "-o", folder)
             assert done.returncode == 3 and "another watch" in done.stderr, done
+
+
+# ---- what it says
+
+def resident(pid: int) -> int:
+    with open(f"/proc/{pid}/statm") as f:
+        return int(f.read().split()[1]) * resource.getpagesize()
+
+
+def test_lines():
+    """Each kind of event, of a process and a directory whose names would steer a terminal."""
+    steering = "a\n2026-01-01T00:00:00.000Z stopped\x1b[2J\x9b31m"
+    with tempfile.TemporaryDirectory() as above, memory_limit(150 * MIB) as group, \
+            Worker("grow", "0", steering, preexec_fn=group) as worker:
+        folder = os.path.join(above, steering)
+        with Told(folder, "--pid", str(worker.pid), "--every", "150ms", "--keep", "2", "--max-disk", "40M",
+                  "--then", "exit 3") as watch:
+            pid = str(worker.pid)
+            found = watch.until(event="found", pid=pid)
+            assert about(found["rss"], resident(worker.pid), 0.1) and bytes_of(found["limit"]) == 150 * MIB, found
+            assert int(found["percent"]) <= 30, found
+            dropped = watch.until(event="dropped", pid=pid, text="more than --keep")
+            told = watch.until(3, event="captured", pid=pid, reason="every")
+            assert dropped["file"] == watch.those(event="captured")[1]["file"]
+            assert about(told["bytes"], os.stat(os.path.join(folder, told["file"])).st_blocks * 512, 0.1), told
+            assert 0 < float(told["pause"]) < 10, told
+            command = watch.until(event="command", pid=pid, status="3")
+            escaped = folder.replace("\n", "\\n").replace("\x1b", "\\x1b").replace("\x9b", "\\u009b")
+            assert command["file"] == f"{escaped}/{watch.those(event='captured')[0]['file']}", command
+            worker.ask(b"45\n")
+            failed = watch.until(event="failed", pid=pid, reason="every")
+            assert re.fullmatch(r"it may take .+ \(\d+ bytes\) on the disk, where with --max-disk there are "
+                                r"40\.0 MiB \(41943040 bytes\) for it", failed["text"]), failed
+            worker.process.stdin.write(b"200\n")
+            ended = watch.until(event="ended", pid=pid)
+            assert ended["kills"] == "1" and bytes_of(ended["rss"]) <= 150 * MIB, ended
+            assert watch.end() == 0
 
 
 # ---- the end
@@ -775,46 +942,97 @@ def test_unit():
     assert done.returncode == 0 and not done.stderr, done
 
 
+def pod() -> dict:
+    if not yaml:
+        raise Skip("python3-yaml is not installed")
+    manifest, = yaml.safe_load_all(read(SIDECAR))
+    return manifest
+
+
+# Of Kubernetes' API, v1: what is used of it. What it does not know it refuses.
+CONTAINER = {"name": str, "image": str, "command": [str],
+             "securityContext": {"runAsUser": int, "capabilities": {"add": [str], "drop": [str]},
+                                 "allowPrivilegeEscalation": bool, "readOnlyRootFilesystem": bool},
+             "resources": {"limits": {"memory": str}},
+             "volumeMounts": [{"name": str, "mountPath": str}]}
+POD = {"apiVersion": str, "kind": str, "metadata": {"name": str},
+       "spec": {"shareProcessNamespace": bool, "terminationGracePeriodSeconds": int,
+                "containers": [CONTAINER],
+                "volumes": [{"name": str, "emptyDir": {"sizeLimit": str}}]}}
+
+
+def check_fields(value, form, path: str) -> None:
+    if isinstance(form, dict):
+        assert isinstance(value, dict) and value.keys() <= form.keys(), (path, value)
+        for key in value:
+            check_fields(value[key], form[key], f"{path}.{key}")
+    elif isinstance(form, list):
+        assert isinstance(value, list) and value, (path, value)
+        for each in value:
+            check_fields(each, form[0], path)
+    else:
+        assert type(value) is form, (path, value)
+
+
 def test_sidecar():
-    words, = re.findall(r"(?m)^ +command: (\[.*\])$", read(SIDECAR))
-    check_command_line(json.loads(words))
+    manifest = pod()
+    check_fields(manifest, POD, "pod")
+    assert (manifest["apiVersion"], manifest["kind"]) == ("v1", "Pod")
+    spec = manifest["spec"]
+    worker, watch = spec["containers"]
+    assert spec["shareProcessNamespace"] is True
+    assert watch["securityContext"] == {
+        "runAsUser": 0, "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"], "add": ["SYS_PTRACE", "DAC_READ_SEARCH"]}}
+    for quantity in (*(c["resources"]["limits"]["memory"] for c in (worker, watch)),
+                     *(v["emptyDir"]["sizeLimit"] for v in spec["volumes"])):
+        assert re.fullmatch(r"\d+[MG]i", quantity), quantity
+    # The files go where the only writable place is.
+    mount, = watch["volumeMounts"]
+    assert [v["name"] for v in spec["volumes"]] == [mount["name"]]
+    assert watch["command"][-1] == mount["mountPath"] and "securityContext" not in worker
+    check_command_line(watch["command"])
 
 
-def capabilities(names) -> list[str]:
-    """What starts a program with these privileges of root's alone."""
+def with_privileges(names, user: str | None = None) -> list[str]:
+    """What starts a program with these privileges and no other: as root, or as a user who has them."""
     kept = ",".join(["-all", *("+" + name.lower().removeprefix("cap_") for name in names)])
-    return ["setpriv", "--no-new-privs", "--bounding-set", kept, "--inh-caps", kept]
+    out = ["setpriv", "--no-new-privs", "--bounding-set", kept, "--inh-caps", kept]
+    return out if not user else [*out, "--ambient-caps", kept, "--reuid", user, "--clear-groups"]
+
+
+def privileges() -> list[list[str]]:
+    """The unit's, and the sidecar's."""
+    added = pod()["spec"]["containers"][1]["securityContext"]["capabilities"]["add"]
+    return [unit_values("CapabilityBoundingSet")[0].split(), ["CAP_" + name for name in added]]
 
 
 def test_privileges():
-    """What the unit and the sidecar have is enough for a worker of another user."""
+    """What the unit and the sidecar have is enough for a worker of another user, and each is needed."""
     if os.geteuid() or not shutil.which("setpriv"):
         raise Skip("this needs root and setpriv")
-    nobody = pwd.getpwnam("nobody")
-    in_sidecar = re.findall(r"add: \[(.*)\]", read(SIDECAR))[0].split(", ")
+    named = privileges()
     python = made_for_all(interpreters.chosen())
-    with Worker("heap", "10", python=python, user=nobody.pw_uid, group=nobody.pw_gid,
-                extra_groups=[]) as worker:
-        for names in (unit_values("CapabilityBoundingSet")[0].split(), in_sidecar):
+    with Worker("heap", "10", python=python, **as_user("nobody")) as worker:
+        for names in named:
             with directory() as folder:
-                with Watch(folder, "--pid", str(worker.pid), "--every", "300ms",
-                           before=capabilities(names)) as watch:
+                with Watch(folder, "--pid", str(worker.pid), "--every", "100ms",
+                           before=with_privileges(names)) as watch:
                     check_core(watch, watch.until(event="captured"), worker.pid)
                     assert watch.stop() == 0
-        with directory() as folder:
-            with Watch(folder, "--pid", str(worker.pid), "--every", "300ms",
-                       before=capabilities(())) as watch:
-                assert "CAP_SYS_PTRACE" in watch.until(event="failed")["text"]
-                assert watch.files() == []
+        every = {name for names in named for name in names}
+        for missing in (set(), every, *({name} for name in every)):
+            check_privileges(worker, every, missing)
         worker.check_untouched()
 
 
-def made_for_all(pythons) -> interpreters.Interpreter:
-    for python in reversed(pythons):
-        path = os.path.realpath(python.path)
-        folders = [path]
-        while folders[-1] != "/":
-            folders.append(os.path.dirname(folders[-1]))
-        if all(os.stat(f).st_mode & 0o5 == 0o5 for f in folders):
-            return python
-    raise Skip("no interpreter here may be run by another user")
+def check_privileges(worker: Worker, every: set[str], missing: set[str]) -> None:
+    """As a user of neither: it says which are missing, and no other."""
+    with place_for("daemon") as (command, folder):
+        core = os.path.join(folder, "core")
+        done = subprocess.run([*with_privileges(every - missing, "daemon"), command, "capture",
+                               str(worker.pid), "-o", core], capture_output=True, text=True, check=False)
+        assert {name for name in every if name in done.stderr} == missing, done
+        assert done.returncode == (3 if missing else 0) and os.path.exists(core) == (not missing), done
+        if not missing:
+            assert tool.ask("info", core)["target"]["complete"]

@@ -88,16 +88,23 @@ def wait_until(condition) -> None:
 
 
 class Group:
-    """A memory cgroup. Called in a child that starts, it takes that in."""
+    """A cgroup, with a memory limit or without. Called in a child that starts, it takes that in."""
 
-    def __init__(self, folder: str, limit_file: str, usage_file: str):
+    def __init__(self, folder: str, limit_file: str = "", usage_file: str = ""):
         self.folder = folder
         self.limit_file = limit_file
         self.usage_file = usage_file
 
     def __call__(self) -> None:
+        self.take(os.getpid())
+
+    def take(self, pid: int) -> None:
         with open(os.path.join(self.folder, "cgroup.procs"), "w") as f:
-            f.write(str(os.getpid()))
+            f.write(str(pid))
+
+    def pids(self) -> list[str]:
+        with open(os.path.join(self.folder, "cgroup.procs")) as f:
+            return f.read().split()
 
     def set_limit(self, limit: int) -> None:
         with open(os.path.join(self.folder, self.limit_file), "w") as f:
@@ -130,6 +137,6 @@ def memory_limit(limit: int):
             return
         finally:
             # Who has ended leaves it a moment later.
-            wait_until(lambda: not open(os.path.join(group.folder, "cgroup.procs")).read())
+            wait_until(lambda: not group.pids())
             os.rmdir(group.folder)
     raise Skip("no memory cgroup can be made here")
