@@ -374,7 +374,6 @@ static void finish_capture(struct loop *loop)
 	struct ca_job *job = &loop->capture;
 	struct ca_subject *subject = subject_of(loop, job);
 	struct ca_watch_result result;
-	int64_t now = ca_watch_now();
 
 	ca_job_finish(job, &result);
 	if (result.done) {
@@ -386,10 +385,10 @@ static void finish_capture(struct loop *loop)
 	if (!subject)
 		return;
 	subject->failures = result.done ? 0 : subject->failures + 1;
-	subject->rest_until = now + (int64_t)(result.pause_ns / 1000000 * REST_PART);
+	subject->rest_until = ca_watch_now() + (int64_t)(result.pause_ns * REST_PART / 1000000);
 	if (!result.done && subject->failures < TRIES) {
 		ca_subject_want(subject, job->reason);
-		subject->rest_until = now + AGAIN_MS;
+		subject->rest_until = ca_watch_now() + AGAIN_MS;
 	} else {
 		subject->failures = 0;
 	}

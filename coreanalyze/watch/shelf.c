@@ -20,7 +20,7 @@
 
 enum {
 	NAME_BYTES = 128,
-	LOCK_TRIES = 60,
+	LOCK_TRIES = 20,
 	FLOOR_PART = 32,                /* of the disk's size is left to others, */
 	FLOOR_MAX = 1024 * 1024 * 1024, /* but no more than this */
 };
