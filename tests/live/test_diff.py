@@ -2,11 +2,14 @@
 """`diff` of two cores of one process, between which known objects came and went."""
 
 import os
+import re
+import signal
 import tempfile
 
 import compare
 import cores
 import tool
+from living import Server, wait_until
 from runner import each_python
 
 # What grows.py does.
@@ -103,3 +106,45 @@ def test_two_processes_are_told_apart(python):
         rows = {row["type"]: row for row in document["types"]}
         node = rows.get("__main__.Node", {"count_delta": 0})
         assert node["count_delta"] == 0, node
+
+
+# ---- two workers of one server: the same program, at the same addresses
+
+GROWN, EACH = 40000, len(bytes(1000)) + 33      # what SIGUSR1 adds in prefork.py
+
+
+def has_grown(pid):
+    with open(f"/proc/{pid}/status") as f:
+        status = dict(line.rstrip("\n").split(":\t", 1) for line in f if ":\t" in line)
+    return int(status["RssAnon"].split()[0]) * 1024 > GROWN * EACH and status["State"][0] == "S"
+
+
+def test_workers_by_owner():
+    with tempfile.TemporaryDirectory() as directory:
+        with Server(os.path.join(directory, "pid"), 2) as server:
+            pids = sorted(server.workers())
+            os.kill(pids[1], signal.SIGUSR1)
+            wait_until(lambda: has_grown(pids[1]))
+            small, large = (os.path.join(directory, str(pid)) for pid in pids)
+            for pid, core in zip(pids, (small, large)):
+                tool.ask("capture", str(pid), "-o", core)
+        check_by_owner(tool.ask("diff", small, large, "--limit", "0"), "after", 1)
+        check_by_owner(tool.ask("diff", large, small, "--limit", "0"), "before", -1)
+        said = tool.run("diff", small, large).stdout
+        assert "Two processes: objects are counted, not told apart." in said
+        assert re.search(r"\n__main__\.kept +builtins\.list +\+40,", said), said
+
+
+def check_by_owner(document, side, sign):
+    assert document["same_process"] is False
+    row = next(r for r in document["types"] if r["type"] == "builtins.bytes")
+    assert row["count_delta"] == sign * GROWN and row["bytes_delta"] == sign * GROWN * EACH, row
+    rows = {re.sub(r", thread \d+$", "", r["owner"]): r for r in document["owners"]}
+    assert len(rows) == len(document["owners"]), "threads of the two are matched"
+    kept = rows["__main__.kept"]
+    assert document["owners"][0 if sign > 0 else -1] == kept
+    assert kept[f"count_{side}"] == GROWN + 1 and kept[f"length_{side}"] == GROWN, kept
+    assert all(r["new"] is None for r in (*document["types"], *document["owners"]))
+    for each in ("before", "after"):
+        for key, total in (("count", "objects"), ("bytes", "bytes")):
+            assert sum(r[f"{key}_{each}"] for r in document["owners"]) == document["totals"][each][total]

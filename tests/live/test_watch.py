@@ -24,15 +24,13 @@ try:
 except ImportError:
     yaml = None
 
-import cores
 import interpreters
 import serving
 import tool
-from living import ANSWER_WITHIN, Group, Worker, memory_limit, wait_until
+from living import ANSWER_WITHIN, Group, Server, Worker, memory_limit, wait_until
 from runner import Skip, times
 
 SAMPLES = os.path.join(interpreters.ROOT, "samples")
-PREFORK = os.path.join(cores.HERE, "prefork.py")
 MIB = 1 << 20
 
 
@@ -278,29 +276,6 @@ def test_killed_for_memory():
 def is_watched(watch: Watch, pids) -> None:
     for pid in pids:
         watch.until(event="found", pid=pid)
-
-
-class Server:
-    """A process of prefork.py."""
-
-    def __init__(self, pid_file: str, workers: int):
-        python = interpreters.chosen()[-1]
-        self.process = subprocess.Popen(python.command(PREFORK, pid_file, str(workers)),
-                                        stdout=subprocess.PIPE, env=python.environment())
-        assert self.process.stdout.readline() == b"ready\n"
-        self.pid = self.process.pid
-
-    def workers(self) -> set[int]:
-        return set(serving.children(self.pid))
-
-    def __enter__(self) -> Server:
-        return self
-
-    def __exit__(self, *_) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
-        self.process.wait()
-        self.process.stdout.close()
 
 
 def test_preforking_server():

@@ -6,14 +6,17 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import signal
 import subprocess
 import time
 
 import cores
 import interpreters
+import serving
 from runner import Skip
 
 WORKER = os.path.join(cores.HERE, "worker.py")
+PREFORK = os.path.join(cores.HERE, "prefork.py")
 ANSWER_WITHIN = 60      # seconds; the machine may be busy
 
 
@@ -78,6 +81,29 @@ class Worker(Living):
 
     def files(self) -> list[str]:
         return sorted(os.listdir(f"/proc/{self.pid}/fd"))
+
+
+class Server:
+    """A process of prefork.py."""
+
+    def __init__(self, pid_file: str, workers: int):
+        python = interpreters.chosen()[-1]
+        self.process = subprocess.Popen(python.command(PREFORK, pid_file, str(workers)),
+                                        stdout=subprocess.PIPE, env=python.environment())
+        assert self.process.stdout.readline() == b"ready\n"
+        self.pid = self.process.pid
+
+    def workers(self) -> set[int]:
+        return set(serving.children(self.pid))
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(self, *_) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self.process.wait()
+        self.process.stdout.close()
 
 
 def wait_until(condition) -> None:

@@ -17,8 +17,6 @@ kept = []
 
 
 def work():
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGUSR1, lambda *_: kept.extend(bytes(1000) for _ in range(40000)))
     with subprocess.Popen(["sleep", "1000"]):
         while True:
             signal.pause()
@@ -31,6 +29,7 @@ def fork():
 
 def main():
     os.setpgid(0, 0)
+    signal.signal(signal.SIGUSR1, lambda *_: kept.extend(bytes(1000) for _ in range(40000)))
     for _ in range(int(sys.argv[2])):
         fork()
     with open(sys.argv[1] + ".new", "w") as f:
