@@ -20,7 +20,7 @@ SIZE(ca_mapping, 48);
 SIZE(ca_module, 152);
 SIZE(ca_lwp, 72);
 SIZE(ca_segment, 32);
-SIZE(ca_runtime, 2552);
+SIZE(ca_runtime, 2360);
 SIZE(ca_interp, 32);
 SIZE(ca_thread, 40);
 SIZE(ca_found_field, 24);
