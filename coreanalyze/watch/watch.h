@@ -7,7 +7,7 @@
  *   source.c   which processes these are        subject.c  one of them, and its triggers
  *   proc.c     what /proc tells                 group.c    its memory groups: use, kills, pressure
  *   shelf.c    the files that are kept          job.c      the child that captures; the command after it
- *   loop.c     waits for all of it
+ *   loop.c     waits for all of it              work.c     what is done when a trigger says so
  *
  * While it waits it sleeps: it looks at a process as often as one could come from
  * where it is to the next trigger, ten times a second at most, and is woken by the
