@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import pwd
 import random
@@ -12,6 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 import compare
@@ -188,6 +190,63 @@ def test_under_load():
             done = tool.run("types", worker.target)
             assert done.returncode in (0, 3), done
             worker.check_untouched()
+
+
+def test_200_threads_at_work():
+    """They make objects, are in system calls, come and go, and a client gets its answers meanwhile."""
+    with Worker("crowd", "200") as worker, tempfile.TemporaryDirectory() as directory:
+        core = os.path.join(directory, "core")
+        with Client(worker) as client:
+            answered = client.answers
+            read = [check_crowd(worker.target) for _ in range(times(3, 400))]
+            told = tool.ask("capture", str(worker.pid), "-o", core)
+            wait_until(lambda: client.answers > answered)
+        assert read.count(True) >= len(read) * 3 / 4, read
+        assert told["threads"] > 200 and check_crowd(core), told
+        worker.check_untouched()
+
+
+def check_crowd(target: str) -> bool:
+    """False: it could not be read: its list of threads was caught while it changed."""
+    info, types = (tool.run(command, target, "--json") for command in ("info", "types"))
+    for done in (info, types):
+        assert done.returncode in (0, 3), done
+    if info.returncode or types.returncode:
+        return False
+    counts = {row["type"]: row["count"] for row in json.loads(types.stdout)["types"]}
+    assert counts["__main__.Node"] == 1000, types
+    document = json.loads(info.stdout)
+    changed = "thread-list" in {warning["kind"] for warning in document["warnings"]}
+    assert changed or len(document["threads"]) > 200, document
+    return True
+
+
+class Client:
+    """Asks a worker, all the time."""
+
+    def __init__(self, worker: Worker):
+        self.worker, self.answers, self.wrong, self.ends = worker, 0, None, False
+        self.thread = threading.Thread(target=self._ask)
+
+    def _ask(self) -> None:
+        while not self.ends and not self.wrong:
+            question = b"%d\n" % self.answers
+            try:
+                assert self.worker.ask(question) == question
+                self.answers += 1
+            except Exception as e:
+                self.wrong = e
+
+    def __enter__(self) -> Client:
+        self.thread.start()
+        wait_until(lambda: self.answers or self.wrong)
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.ends = True
+        self.thread.join()
+        if self.wrong:
+            raise self.wrong
 
 
 def test_one_that_starts_programs():

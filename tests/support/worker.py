@@ -10,6 +10,8 @@ MODE is what goes on beside:
   threads   N threads that wait
   churn     threads that are started and end, all the time
   load      N threads that make and drop objects, all the time
+  crowd     N threads: 4 as in load, 10 as in churn, the others in short system calls;
+            and 1000 Nodes
   heap      N MiB of small objects
   grow      nothing; each line on stdin is so many MiB more of them
   forked    as heap, with a child that shares it
@@ -47,6 +49,22 @@ def load():
         kept[0].append(kept)
 
 
+def call():
+    while True:
+        time.sleep(0.01)
+
+
+class Node:
+    pass
+
+
+def crowd():
+    keep.extend(Node() for _ in range(1000))
+    # Who starts them waits for the interpreter's lock: those last that have it most.
+    for function in [call] * (number - 14) + [churn] * 10 + [load] * 4:
+        start(function)
+
+
 def spawn():
     while True:
         subprocess.run(["true"])
@@ -80,6 +98,8 @@ def main():
     elif mode == "load":
         for _ in range(number):
             start(load)
+    elif mode == "crowd":
+        crowd()
     elif mode == "spawn":
         start(spawn)
     elif mode in ("heap", "forked"):
