@@ -178,18 +178,28 @@ static bool is_wanted(const struct ca_vma *vma)
 }
 
 /*
+ * Whether what is not there is left alone: of private memory it is zeros, and reading
+ * would make it be there; of the others it would be taken from a pool, or waited for.
+ */
+static bool keeps_holes(const struct ca_vma *vma)
+{
+	return (ca_vma_is_anonymous(vma) && vma->flags & CA_SEG_WRITE && !vma->shared) ||
+	       vma->traits & (CA_VMA_HUGETLB | CA_VMA_USERFAULT);
+}
+
+/*
  * What the process wrote, that is, what no file has. Of an ELF file also its
  * first page, where the build-id is, and all of it when it has no name any more.
  */
 static bool is_page_wanted(const struct ca_vma *vma, uint64_t entry, bool first)
 {
-	if (vma->whole)
+	if (vma->whole && !keeps_holes(vma))
 		return !(entry & PAGE_GUARD);
 	if (vma->is_elf && (vma->deleted || (first && !vma->offset)))
 		return true;
 	if (entry & PAGE_GUARD || !(entry & (PAGE_PRESENT | PAGE_SWAPPED)))
 		return false;
-	return vma->flags & CA_SEG_WRITE || !(entry & PAGE_OF_FILE);
+	return vma->whole || vma->flags & CA_SEG_WRITE || !(entry & PAGE_OF_FILE);
 }
 
 static void add_page(struct ca_plan *plan, ca_addr start, bool common)
