@@ -15,7 +15,13 @@
 #include <stdlib.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
+
+enum {
+	ATTEMPTS = 3, /* where a thread is, it may not be for long */
+	PAUSE_NS = 3 * 1000 * 1000,
+};
 
 static bool call_wait(struct ca_injection *injection, int32_t child)
 {
@@ -60,8 +66,8 @@ static int32_t next_task(DIR *folder)
 	return 0;
 }
 
-bool ca_fork_reap(const struct ca_view *view, const struct ca_gadgets *gadgets, int mem,
-		  int32_t child, uint64_t *pause_ns)
+static bool wait_in_any(const struct ca_view *view, const struct ca_gadgets *gadgets, int mem,
+			int32_t child, uint64_t *pause_ns)
 {
 	int fd = openat(view->proc, "task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *folder = fd < 0 ? NULL : fdopendir(fd);
@@ -80,6 +86,19 @@ bool ca_fork_reap(const struct ca_view *view, const struct ca_gadgets *gadgets, 
 	if (folder)
 		closedir(folder);
 	return done;
+}
+
+bool ca_fork_reap(const struct ca_view *view, const struct ca_gadgets *gadgets, int mem,
+		  int32_t child, uint64_t *pause_ns)
+{
+	static const struct timespec pause = { .tv_nsec = PAUSE_NS };
+
+	for (unsigned i = 0; i < ATTEMPTS; i++) {
+		if (wait_in_any(view, gadgets, mem, child, pause_ns))
+			return true;
+		nanosleep(&pause, NULL);
+	}
+	return false;
 }
 
 /* ---- what was left ----------------------------------------------------------------- */
