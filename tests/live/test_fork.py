@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 import random
-import select
 import shutil
 import signal
 import subprocess
@@ -18,74 +18,10 @@ import cores
 import elfcore
 import interpreters
 import tool
-from living import ANSWER_WITHIN, Living, Worker, memory_limit, wait_until
+from capturing import check_refused, fork
+from living import (ANSWER_WITHIN, ECHO, Program, Worker, children, fields, is_untouched,
+                    memory_limit, of_user, script, wait_until)
 from runner import Skip, times
-
-
-class Program(Living):
-    """A program that says "ready" and then answers lines; its first thread is its own."""
-
-    def __init__(self, *command: str, **options):
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                        bufsize=0, **options)
-        said = self.line()
-        if said != "ready":
-            self.process.kill()
-            self.process.wait()
-            raise Skip(f"{command[0]}: {said}")
-
-    def line(self) -> str:
-        readable, _, _ = select.select([self.process.stdout], [], [], ANSWER_WITHIN)
-        assert readable, f"no answer within {ANSWER_WITHIN} s"
-        return self.process.stdout.readline().decode().strip()
-
-    def ask(self, question: str = "x") -> str:
-        self.process.stdin.write(question.encode() + b"\n")
-        return self.line()
-
-
-def script(text: str, **options) -> Program:
-    python = interpreters.chosen()[-1]
-    return Program(*python.command("-c", text), env=python.environment(), **options)
-
-
-def fields(pid: int, task: str = "") -> dict[str, str]:
-    with open(f"/proc/{pid}/{'task/' + task + '/' if task else ''}status") as f:
-        return dict(line.rstrip("\n").split(":\t", 1) for line in f if ":\t" in line)
-
-
-def children(pid: int) -> list[int]:
-    """Of all its threads, zombies too."""
-    out = []
-    for task in os.listdir(f"/proc/{pid}/task"):
-        with contextlib.suppress(OSError), open(f"/proc/{pid}/task/{task}/children") as f:
-            out += map(int, f.read().split())
-    return out
-
-
-def is_untouched(pid: int, masks: set[str] = {"0" * 16}) -> bool:
-    """No thread of it is traced, stopped, or has signals blocked."""
-    for task in os.listdir(f"/proc/{pid}/task"):
-        with contextlib.suppress(OSError):
-            of = fields(pid, task)
-            if of["TracerPid"] != "0" or of["State"][0] in "tT" or of["SigBlk"] not in masks:
-                return False
-    return True
-
-
-def fork(pid: int, directory: str, *more: str, name: str = "core") -> dict:
-    return tool.ask("capture", str(pid), "--fork", "-o", os.path.join(directory, name), *more)
-
-
-def check_refused(pid: int, *words: str) -> None:
-    """With a reason, and before anything is touched."""
-    with tempfile.TemporaryDirectory() as directory:
-        path = os.path.join(directory, "core")
-        done = tool.run("capture", str(pid), "--fork", "-o", path)
-        assert done.returncode == 3 and "cannot fork this process" in done.stderr, done
-        for word in words:
-            assert word in done.stderr, (word, done.stderr)
-        assert not os.listdir(directory) and not children(pid)
 
 
 # ---- what is in the core
@@ -154,37 +90,109 @@ def test_memory_that_no_child_has():
             assert shared == (b"s" * (1 << 20) if more else None)
 
 
+MOMENT = """
+import ctypes, mmap, sys, threading
+heap = [bytes(1000) for _ in range(100000)]
+maps = [mmap.mmap(-1, 4096, flags) for flags in (0x22, 0x21, 0x22)]     # private, shared, private
+words = [ctypes.c_uint64.from_buffer(m) for m in maps]
+addresses = [ctypes.addressof(word) for word in words]
+assert not ctypes.CDLL(None).madvise(ctypes.c_void_p(addresses[2]), 4096, 10)   # DONTFORK
+def count():
+    n = 0
+    while True:
+        n += 1
+        for word in words:
+            word.value = n
+threading.Thread(target=count, daemon=True).start()
+print("ready", flush=True)
+for line in sys.stdin:
+    print(*addresses, flush=True)
+"""
+
+
+def test_memory_that_no_child_has_is_of_the_same_moment():
+    with script(MOMENT) as program, tempfile.TemporaryDirectory() as directory:
+        addresses = [int(word) for word in program.ask().split()]
+        for _ in range(3):
+            fork(program.pid, directory, "--full")
+            core = elfcore.Core(os.path.join(directory, "core"))
+            first, *others = (int.from_bytes(core.read(at, 8), "little") for at in addresses)
+            assert first and all(first - 1 <= other <= first for other in others), (first, others)
+
+
+def test_its_pages_stay_shared():
+    """Reading them does not copy them, in the child or its parent."""
+    with Worker("heap", "300") as worker, tempfile.TemporaryDirectory() as directory:
+        command = subprocess.Popen([tool.path(), "capture", str(worker.pid), "--fork", "-o",
+                                    os.path.join(directory, "core")], stdout=subprocess.DEVNULL)
+        private, seen = 0, 0
+        while command.poll() is None:
+            for child in children(worker.pid):
+                with contextlib.suppress(OSError), open(f"/proc/{child}/smaps_rollup") as f:
+                    kib = {words[0]: int(words[1]) for words in map(str.split, f) if len(words) == 3}
+                    if kib["Rss:"] > 300 * 1000:
+                        private = max(private, kib["Private_Dirty:"] + kib["Private_Clean:"])
+                        seen += 1
+        assert command.returncode == 0 and seen, (command.returncode, seen)
+        assert private < 16 * 1024, (private, seen)
+
+
 # ---- taken no notice of
 
-def test_killed_at_every_stage():
-    """It goes on, its registers are its own, its next answer comes; what is left can be cleared."""
+# What the thread that runs our call was doing, how we capture, and how often we try.
+STAGES = (("compute", "--fork", 24), ("sleep", "--fork", 8), ("epoll", "--fork", 8),
+          ("read", "--fork", 8), ("compute", "--full", 8))
+
+
+def at_every_stage(variable: str, part: int, check) -> None:
+    """
+    Runs us on a program that tells of its registers, with this variable of killer.c.
+    It goes on, its registers are its own, its next answer comes; what is left can be
+    cleared.
+    """
     with tempfile.TemporaryDirectory() as directory:
         path = compiled.program("registers", directory)
         killer = compiled.program("killer", directory, "-shared", "-fPIC")
         count = os.path.join(directory, "count")
         environment = {**os.environ, "LD_PRELOAD": killer, "KILL_COUNT": count}
-        with Program(path) as program:
-            command = [tool.path(), "capture", str(program.pid), "-o",
-                       os.path.join(directory, "core")]
-            for how, usual, least in (("--fork", 40, 100), ("--full", 8, 20)):
-                subprocess.run([*command, how], env=environment, check=True,
-                               stdout=subprocess.DEVNULL)
+        for kind, how, usual in STAGES:
+            with Program(path, kind) as program:
+                command = [tool.path(), "capture", str(program.pid), how, "-o",
+                           os.path.join(directory, "core")]
+                subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
                 with open(count) as f:
-                    steps = int(f.read())
-                assert steps > least, (how, steps)
+                    kills, fails = map(int, f.read().split())
+                steps = {"KILL_AT": kills, "FAIL_AT": fails}[variable]
+                assert kills > fails > {"--fork": 30, "--full": 10}[how], (kind, how, kills, fails)
                 assert program.ask().startswith("ok") and not children(program.pid)
-                for stage in random.sample(range(steps), min(times(usual, 100000), steps)):
-                    done = subprocess.run([*command, how], stdout=subprocess.DEVNULL,
-                                          env={**environment, "KILL_AT": str(stage)})
-                    # Waits are counted too, and how many there are differs.
-                    assert done.returncode in (-signal.SIGKILL, 0), (how, stage, done)
-                    assert program.ask().startswith("ok"), (how, stage)
+                for stage in random.sample(range(steps), min(times(usual // part, 100000), steps)):
+                    done = subprocess.run(command, env={**environment, variable: str(stage)},
+                                          capture_output=True, text=True, timeout=ANSWER_WITHIN)
+                    check(done, (kind, how, stage, done))
+                    assert program.ask().startswith("ok"), (kind, how, stage)
                 wait_until(lambda: is_untouched(program.pid))
                 told = tool.ask("capture", str(program.pid), "--reap")
                 assert told["left"] == 0 and not children(program.pid), told
                 assert how == "--fork" or told["reaped"] == 0, told
-            assert program.ask().startswith("ok")
+                assert program.ask().startswith("ok")
         assert set(os.listdir(directory)) <= {"registers", "killer", "count", "core"}
+
+
+def test_killed_at_every_stage():
+    def check(done, where):
+        # How many there are differs.
+        assert done.returncode in (-signal.SIGKILL, 0), where
+
+    at_every_stage("KILL_AT", 1, check)
+
+
+def test_failed_at_every_stage():
+    """A call of ours fails, as when its thread is killed: we say so, if it matters."""
+    def check(done, where):
+        assert done.returncode in (0, 3), where
+        assert done.stderr.count("\n") == (done.returncode == 3), where
+
+    at_every_stage("FAIL_AT", 2, check)
 
 
 KINDS = ("nanosleep", "clock_nanosleep", "futex", "futex_timed", "read", "recv", "poll", "select",
@@ -434,6 +442,46 @@ def test_runs_another_program_meanwhile():
             assert program.ask("hello") == "hello"
 
 
+EXECUTES_ITSELF = """
+import os, select, sys
+if len(sys.argv) == 1:
+    os.write(1, b"ready\\n")
+while select.select([0], [], [], 0.002)[0]:
+    line = os.read(0, 100)
+    if not line:
+        sys.exit()
+    os.write(1, line)
+os.execv(sys.argv[0], [sys.argv[0], __file__, "again"])
+"""
+
+
+def test_ones_that_are_never_the_same():
+    """Threads that come and go, a program that starts itself anew again and again."""
+    def check(program, ask):
+        taken = 0
+        for i in range(times(10, 1000)):
+            how = ("--fork",) if i % 2 else ()
+            done = tool.run("capture", str(program.pid), *how, "-o", os.path.join(directory, "core"))
+            taken += done.returncode == 0
+            assert done.returncode in (0, 3), done
+            assert done.stderr.count("\n") == (done.returncode == 3), done
+            ask()
+        wait_until(lambda: tool.run("capture", str(program.pid), "--reap").returncode == 0
+                   and not children(program.pid))
+        wait_until(lambda: is_untouched(program.pid))
+        return taken
+
+    with tempfile.TemporaryDirectory() as directory:
+        with Worker("churn") as worker:
+            assert check(worker, lambda: worker.ask()) > 2
+        python = interpreters.chosen()[-1]
+        path = os.path.join(directory, "again.py")
+        with open(path, "w") as f:
+            f.write(EXECUTES_ITSELF.replace("sys.argv[0]", repr(python.path)))
+        with Program(*python.command(path), env=python.environment()) as program:
+            check(program, lambda: program.ask())
+
+
 def test_many_in_a_row():
     """Nothing of ours stays: no file, no process, no thread, no memory."""
     with Worker("threads", "3") as worker, tempfile.TemporaryDirectory() as directory:
@@ -455,68 +503,13 @@ def test_many_in_a_row():
 
 # ---- refused
 
-PRELUDE = """
-import ctypes, os, struct, sys
-libc = ctypes.CDLL(None, use_errno=True)
-"""
-LOOP = """
-print("ready", flush=True)
-for line in sys.stdin:
-    print(line, end="", flush=True)
-"""
-# What speaks against it, and a word of the reason.
-AGAINST = {
-    "seccomp": ("""
-code = struct.pack("HBBI", 6, 0, 0, 0x7fff0000)     # BPF_RET | BPF_K, SECCOMP_RET_ALLOW
-buffer = ctypes.create_string_buffer(code)
-program = ctypes.create_string_buffer(struct.pack("HxxxxxxQ", 1, ctypes.addressof(buffer)))
-assert not libc.prctl(38, 1, 0, 0, 0)
-assert not libc.prctl(22, 2, ctypes.byref(program), 0, 0)
-""", "seccomp"),
-    "namespace": ("""
-assert not libc.unshare(0x20000000), os.strerror(ctypes.get_errno())
-""", "PID namespace"),
-    "locked": ("""
-assert not libc.mlockall(1), os.strerror(ctypes.get_errno())
-""", "locked"),
-    "userfaultfd": ("""
-import fcntl, mmap
-fd = libc.syscall(323, 0)
-assert fd >= 0, os.strerror(ctypes.get_errno())
-fcntl.ioctl(fd, 0xc018aa3f, struct.pack("QQQ", 0xaa, 0, 0))
-m = mmap.mmap(-1, 1 << 20, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-address = ctypes.addressof(ctypes.c_char.from_buffer(m))
-fcntl.ioctl(fd, 0xc020aa00, struct.pack("QQQQ", address, 1 << 20, 1, 0))
-""", "userfaultfd"),
-    "hugetlb": ("""
-import mmap
-m = mmap.mmap(-1, 2 << 20, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x40000 | 0x4000)
-""", "hugetlb"),
-}
-
-
-def test_refusals():
-    tried = []
-    for kind, (setup, word) in AGAINST.items():
-        try:
-            program = script(PRELUDE + setup + LOOP, stderr=subprocess.DEVNULL)
-        except Skip:
-            continue    # not on this machine
-        with program:
-            check_refused(program.pid, word)
-            assert program.ask("hello") == "hello"
-            with tempfile.TemporaryDirectory() as directory:    # what it is told to do instead
-                tool.ask("capture", str(program.pid), "-o", os.path.join(directory, "core"))
-            assert program.ask("hello") == "hello"
-            tried.append(kind)
-    assert "seccomp" in tried, tried
-
-
 def test_stopped_one_is_refused():
     with Worker("threads", "2") as worker:
         os.kill(worker.pid, signal.SIGSTOP)
         wait_until(lambda: {s for s, _ in worker.states().values()} == {"T"})
         check_refused(worker.pid, "SIGSTOP")
+        with tempfile.TemporaryDirectory() as directory:
+            tool.ask("capture", str(worker.pid), "-o", os.path.join(directory, "core"))
         wait_until(lambda: set(worker.states().values()) == {("T", 0)})
         os.kill(worker.pid, signal.SIGCONT)
         worker.check_untouched()
@@ -575,7 +568,7 @@ def test_given_up_when_memory_runs_short():
 def test_in_a_container():
     """Another PID, mount and user namespace: from outside of it."""
     python = interpreters.chosen()[-1]
-    command = ["unshare", "-Urpfm", "--mount-proc", "--kill-child", *python.command("-c", PRELUDE + LOOP)]
+    command = ["unshare", "-Urpfm", "--mount-proc", "--kill-child", *python.command("-c", ECHO)]
     try:
         program = Program(*command, env=python.environment(), stderr=subprocess.DEVNULL)
     except Skip:
@@ -593,31 +586,23 @@ def test_in_a_container():
 
 
 def test_as_another_user():
-    import pwd
-
-    nobody = pwd.getpwnam("nobody")
-    if os.geteuid():
-        raise Skip("only root can become somebody else")
-    python = interpreters.chosen()[-1]
-    as_nobody = dict(user=nobody.pw_uid, group=nobody.pw_gid, extra_groups=[])
+    nobody = pwd.getpwnam("nobody").pw_uid
+    python, as_nobody = of_user(nobody)
     with tempfile.TemporaryDirectory() as directory:
         command = os.path.join(directory, "coreanalyze")
         shutil.copy(tool.path(), command)
         os.chmod(command, 0o755)
         os.chmod(directory, 0o777)
-        if subprocess.run([*python.command("-c", "")], **as_nobody,
-                          stderr=subprocess.DEVNULL).returncode:
-            python = interpreters.Interpreter("system", "/usr/bin/python3", (3, 11, 2), None)
-        with Program(*python.command("-c", PRELUDE + LOOP), env=python.environment(), **as_nobody,
-                     cwd="/") as program:
-            path = os.path.join(directory, "core")
+        path = os.path.join(directory, "core")
+        as_nobody_run = dict(**as_nobody, capture_output=True, text=True)
+        with Program(*python.command("-c", ECHO), env=python.environment(), **as_nobody) as program:
             done = subprocess.run([command, "capture", str(program.pid), "--fork", "-o", path],
-                                  **as_nobody, capture_output=True, text=True, cwd="/")
+                                  **as_nobody_run)
             assert done.returncode == 0, done
-            assert os.stat(path).st_uid == nobody.pw_uid
+            assert os.stat(path).st_uid == nobody
             assert program.ask("hello") == "hello" and not children(program.pid)
         with Worker("idle") as worker:
             done = subprocess.run([command, "capture", str(worker.pid), "--fork", "-o", path + "2"],
-                                  **as_nobody, capture_output=True, text=True, cwd="/")
+                                  **as_nobody_run)
             assert done.returncode == 3 and "we are nobody" in done.stderr, done
             worker.check_untouched()

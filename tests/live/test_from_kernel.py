@@ -2,7 +2,6 @@
 """`capture --from-kernel`: real cores of the kernel's, by a pipe."""
 
 import contextlib
-import fcntl
 import os
 import shutil
 import signal
@@ -14,10 +13,8 @@ import time
 import cores
 import interpreters
 import tool
-from living import ANSWER_WITHIN
+from living import ANSWER_WITHIN, setting
 from runner import Skip, each_core
-
-PATTERN = "/proc/sys/kernel/core_pattern"
 
 
 def keep(core, folder, *more, name="python3"):
@@ -76,27 +73,6 @@ cat > "/proc/$1/cwd/core"
 """
 
 
-@contextlib.contextmanager
-def core_pattern(text):
-    """For us alone: whoever wants a core by the usual one waits (cores.py)."""
-    with open(PATTERN) as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        # Set back by somebody who outlives us, whatever becomes of us.
-        keeper = subprocess.Popen(["sh", "-c", f'read _; printf "%s" "$1" > {PATTERN}', "sh",
-                                   lock.read().rstrip("\n")], stdin=subprocess.PIPE,
-                                  start_new_session=True)
-        try:
-            try:
-                with open(PATTERN, "w") as f:
-                    f.write(text)
-            except OSError:
-                raise Skip("core_pattern may not be set here")
-            yield
-        finally:
-            keeper.stdin.close()
-            keeper.wait()
-
-
 def test_by_the_kernel_itself():
     python = interpreters.chosen()[-1]
     with tempfile.TemporaryDirectory() as directory:
@@ -108,7 +84,8 @@ def test_by_the_kernel_itself():
             with open(handler, "w") as f:
                 f.write(HANDLER.format(pid=target.pid, command=command, folder=folder))
             os.chmod(handler, 0o700)
-            with core_pattern(f"|{handler} %P %I %e"):
+            # Whoever wants a core by the usual one waits (cores.py).
+            with setting("/proc/sys/kernel/core_pattern", f"|{handler} %P %I %e"):
                 target.process.send_signal(signal.SIGABRT)
                 assert target.process.wait(ANSWER_WITHIN) == -signal.SIGABRT
                 # The kernel does not wait for it to end (kernel.core_pipe_limit).

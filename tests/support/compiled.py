@@ -10,8 +10,8 @@ import subprocess
 from cores import HERE, Unavailable
 
 
-def program(name: str, directory: str, *options: str) -> str:
-    compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")
+def program(name: str, directory: str, *options: str, compiler: str | None = None) -> str:
+    compiler = compiler or os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")
     if not compiler:
         raise Unavailable("there is no C compiler")
     path = os.path.join(directory, name)

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Processes of worker.py, that are to be none the worse for what is done to them."""
+"""Processes that are to be none the worse for what is done to them, and limits on them."""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import select
 import signal
@@ -106,6 +107,78 @@ class Server:
         self.process.stdout.close()
 
 
+class Program(Living):
+    """A program that says "ready" and then answers lines; its first thread is its own."""
+
+    def __init__(self, *command: str, **options):
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        bufsize=0, **options)
+        said = self.line()
+        if said != "ready":
+            self.process.kill()
+            self.process.wait()
+            raise Skip(f"{command[0]}: {said}")
+
+    def line(self) -> str:
+        readable, _, _ = select.select([self.process.stdout], [], [], ANSWER_WITHIN)
+        assert readable, f"no answer within {ANSWER_WITHIN} s"
+        return self.process.stdout.readline().decode().strip()
+
+    def ask(self, question: str = "x") -> str:
+        self.process.stdin.write(question.encode() + b"\n")
+        return self.line()
+
+
+ECHO = """
+import sys
+print("ready", flush=True)
+for line in sys.stdin:
+    print(line, end="", flush=True)
+"""
+
+
+def script(text: str, **options) -> Program:
+    python = interpreters.chosen()[-1]
+    return Program(*python.command("-c", text), env=python.environment(), **options)
+
+
+def of_user(user: int) -> tuple[interpreters.Interpreter, dict]:
+    """An interpreter that another user may run, and the options to start it as that."""
+    if os.geteuid():
+        raise Skip("only root can become somebody else")
+    options = dict(user=user, group=user, extra_groups=[], cwd="/")
+    for python in reversed(interpreters.chosen()):
+        with contextlib.suppress(OSError, subprocess.CalledProcessError):
+            subprocess.run(python.command("-c", ""), **options, env=python.environment(),
+                           stderr=subprocess.DEVNULL, check=True)
+            return python, options
+    raise Skip("another user may run none of the interpreters")
+
+
+def fields(pid: int, task: str = "") -> dict[str, str]:
+    with open(f"/proc/{pid}/{'task/' + task + '/' if task else ''}status") as f:
+        return dict(line.rstrip("\n").split(":\t", 1) for line in f if ":\t" in line)
+
+
+def children(pid: int) -> list[int]:
+    """Of all its threads, zombies too."""
+    out = []
+    for task in os.listdir(f"/proc/{pid}/task"):
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/task/{task}/children") as f:
+            out += map(int, f.read().split())
+    return out
+
+
+def is_untouched(pid: int, masks: set[str] = {"0" * 16}) -> bool:
+    """No thread of it is traced, stopped, or has signals blocked."""
+    for task in os.listdir(f"/proc/{pid}/task"):
+        with contextlib.suppress(OSError):
+            of = fields(pid, task)
+            if of["TracerPid"] != "0" or of["State"][0] in "tT" or of["SigBlk"] not in masks:
+                return False
+    return True
+
+
 def wait_until(condition) -> None:
     end = time.monotonic() + ANSWER_WITHIN
     while not condition():
@@ -114,7 +187,7 @@ def wait_until(condition) -> None:
 
 
 class Group:
-    """A cgroup, with a memory limit or without. Called in a child that starts, it takes that in."""
+    """A cgroup, with a limit or without. Called in a child that starts, it takes that in."""
 
     def __init__(self, folder: str, limit_file: str = "", usage_file: str = ""):
         self.folder = folder
@@ -137,7 +210,7 @@ class Group:
             f.write(str(limit))
 
     def usage(self) -> int:
-        """Without what the kernel would give back first."""
+        """Of memory: without what the kernel would give back first."""
         with open(os.path.join(self.folder, self.usage_file)) as f:
             used = int(f.read())
         with open(os.path.join(self.folder, "memory.stat")) as f:
@@ -146,9 +219,9 @@ class Group:
 
 
 @contextlib.contextmanager
-def memory_limit(limit: int):
-    for top, *files in (("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
-                        ("/sys/fs/cgroup", "memory.max", "memory.current")):
+def cgroup(limit: int, *places: tuple[str, str, str]):
+    """In the first hierarchy that has such limits: its folder, the files of limit and usage."""
+    for top, *files in places:
         group = Group(os.path.join(top, f"coreanalyze-test-{os.getpid()}"), *files)
         try:
             os.mkdir(group.folder)
@@ -165,4 +238,39 @@ def memory_limit(limit: int):
             # Who has ended leaves it a moment later.
             wait_until(lambda: not group.pids())
             os.rmdir(group.folder)
-    raise Skip("no memory cgroup can be made here")
+    raise Skip(f"no cgroup with {places[-1][1]} can be made here")
+
+
+def memory_limit(limit: int):
+    return cgroup(limit, ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
+                  ("/sys/fs/cgroup", "memory.max", "memory.current"))
+
+
+def process_limit(limit: int):
+    return cgroup(limit, ("/sys/fs/cgroup/pids", "pids.max", "pids.current"),
+                  ("/sys/fs/cgroup", "pids.max", "pids.current"))
+
+
+@contextlib.contextmanager
+def setting(path: str, text: str):
+    """A setting of the whole machine, for a moment, and for us alone."""
+    try:
+        lock = open(path)
+    except OSError as e:
+        raise Skip(f"{path}: {e.strerror}")
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        # Set back by somebody who outlives us, whatever becomes of us.
+        keeper = subprocess.Popen(["sh", "-c", 'read _; printf "%s" "$1" >"$2"', "sh",
+                                   lock.read().rstrip("\n"), path], stdin=subprocess.PIPE,
+                                  start_new_session=True)
+        try:
+            try:
+                with open(path, "w") as f:
+                    f.write(text)
+            except OSError as e:
+                raise Skip(f"{path} may not be set here: {e.strerror}")
+            yield
+        finally:
+            keeper.stdin.close()
+            keeper.wait()

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Preloaded into the command: kills it before or after a call that touches a
- * process. KILL_AT: which; KILL_COUNT: a file that gets how many there were.
+ * Preloaded into the command: KILL_AT=N kills it at the Nth moment before or after a
+ * call that touches a process, FAIL_AT=N makes the Nth such call fail. KILL_COUNT: a
+ * file that gets how many there were of both.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -14,14 +16,15 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static atomic_int steps;
-static int kill_at = -1;
+static atomic_int steps, calls;
+static int kill_at = -1, fail_at = -1;
 
 __attribute__((constructor)) static void begin(void)
 {
-	const char *at = getenv("KILL_AT");
+	const char *kill = getenv("KILL_AT"), *fail = getenv("FAIL_AT");
 
-	kill_at = at ? atoi(at) : -1;
+	kill_at = kill ? atoi(kill) : -1;
+	fail_at = fail ? atoi(fail) : -1;
 }
 
 __attribute__((destructor)) static void end(void)
@@ -30,7 +33,7 @@ __attribute__((destructor)) static void end(void)
 	int fd = path ? open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600) : -1;
 
 	if (fd >= 0) {
-		dprintf(fd, "%d\n", steps);
+		dprintf(fd, "%d %d\n", steps, calls);
 		close(fd);
 	}
 }
@@ -41,20 +44,38 @@ static void step(void)
 		kill(getpid(), SIGKILL);
 }
 
-#define WRAP(type, name, parameters, arguments)               \
-	type name parameters                                  \
-	{                                                     \
-		type(*real) parameters = dlsym(RTLD_NEXT, #name); \
-                                                              \
-		step();                                       \
-		type result = real arguments;                 \
-                                                              \
-		step();                                       \
-		return result;                                \
-	}
+static int fails(void)
+{
+	step();
+	if (calls++ != fail_at)
+		return 0;
+	errno = ESRCH; /* as for a thread that somebody kills */
+	return 1;
+}
 
-WRAP(long, ptrace, (long request, long pid, void *address, void *data), (request, pid, address, data))
-WRAP(pid_t, waitpid, (pid_t pid, int *status, int options), (pid, status, options))
+long ptrace(long request, long pid, void *address, void *data)
+{
+	long (*real)(long, long, void *, void *) = dlsym(RTLD_NEXT, "ptrace");
+
+	if (fails())
+		return -1;
+	long result = real(request, pid, address, data);
+
+	step();
+	return result;
+}
+
+pid_t waitpid(pid_t pid, int *status, int options)
+{
+	pid_t (*real)(pid_t, int *, int) = dlsym(RTLD_NEXT, "waitpid");
+
+	pid_t result = real(pid, status, options);
+
+	/* It is asked again and again. */
+	if (result)
+		step();
+	return result;
+}
 
 /* Into the process, not into files: below the address space's middle there is no file so large. */
 static int is_memory(off_t at)
@@ -66,11 +87,12 @@ ssize_t pwrite(int fd, const void *bytes, size_t size, off_t at)
 {
 	ssize_t (*real)(int, const void *, size_t, off_t) = dlsym(RTLD_NEXT, "pwrite");
 
-	if (is_memory(at))
-		step();
+	if (!is_memory(at))
+		return real(fd, bytes, size, at);
+	if (fails())
+		return -1;
 	ssize_t result = real(fd, bytes, size, at);
 
-	if (is_memory(at))
-		step();
+	step();
 	return result;
 }

@@ -1,12 +1,17 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Threads that would notice it if somebody changed their registers: one computes
- * with all of them loaded, one sleeps, one waits in a call without a time-out. A
- * line on stdin is answered by "ok" and how often they have looked, or by what is
+ * registers KIND: threads that would notice it if somebody changed their registers.
+ * A line on stdin is answered by "ok" and how often they have looked, or by what is
  * wrong.
+ *
+ *   compute   one computes with all of them loaded, one sleeps, one waits in a call
+ *             without a time-out, as does the one that answers
+ *   sleep, epoll, read
+ *             one alone, which is in such a call but for the moment of an answer
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stddef.h>
@@ -14,13 +19,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { LONGS = 4, VECTORS = 16, X87 = 6 };
+enum { LONGS = 4, VECTORS = 16, WIDE_LONGS = 8, WIDE_VECTORS = 32, MASKS = 7, X87 = 6 };
 
 struct set {
 	uint64_t vectors[VECTORS][LONGS];
+	uint64_t wide[WIDE_VECTORS][WIDE_LONGS]; /* AVX-512 */
+	uint64_t masks[MASKS];
 	double x87[X87];
 	uint64_t general[4];
 	uint32_t mxcsr;
@@ -32,9 +40,8 @@ static atomic_ulong rounds;
 
 static void fill(struct set *set, uint64_t seed)
 {
-	for (int i = 0; i < VECTORS; i++)
-		for (int k = 0; k < LONGS; k++)
-			set->vectors[i][k] = seed = seed * 6364136223846793005u + 1442695040888963407u;
+	for (size_t i = 0; i < offsetof(struct set, x87) / sizeof(seed); i++)
+		((uint64_t *)set)[i] = seed = seed * 6364136223846793005u + 1442695040888963407u;
 	for (int i = 0; i < X87; i++)
 		set->x87[i] = (double)(seed >> 20) / (i + 3);
 	for (int i = 0; i < 4; i++)
@@ -78,8 +85,37 @@ static void __attribute__((noinline)) spin(const struct set *in, struct set *out
 	asm volatile("vzeroupper\n ldmxcsr %0\n fldcw %1" : : "m"(mxcsr_before), "m"(control_before));
 }
 
+/* The same of what AVX-512 has beyond. */
+static void __attribute__((noinline, target("avx512f,avx512bw")))
+spin_wide(const struct set *in, struct set *out, uint64_t times)
+{
+	asm volatile(
+#define V(n) "vmovdqu64 %c[wide]+" #n "*64(%[in]), %%zmm" #n "\n"
+#define EACH V(0) V(1) V(2) V(3) V(4) V(5) V(6) V(7) V(8) V(9) V(10) V(11) V(12) V(13) V(14) V(15) \
+	V(16) V(17) V(18) V(19) V(20) V(21) V(22) V(23) V(24) V(25) V(26) V(27) V(28) V(29) V(30) V(31)
+#define K(n) "kmovq %c[masks]+" #n "*8-8(%[in]), %%k" #n "\n"
+		EACH K(1) K(2) K(3) K(4) K(5) K(6) K(7)
+#undef V
+#undef K
+		"1: dec %[times]\n jnz 1b\n"
+#define V(n) "vmovdqu64 %%zmm" #n ", %c[wide]+" #n "*64(%[out])\n"
+#define K(n) "kmovq %%k" #n ", %c[masks]+" #n "*8-8(%[out])\n"
+		EACH K(1) K(2) K(3) K(4) K(5) K(6) K(7)
+#undef V
+#undef K
+		: [times] "+r"(times)
+		: [in] "r"(in), [out] "r"(out), [wide] "i"(offsetof(struct set, wide)),
+		  [masks] "i"(offsetof(struct set, masks))
+		: "memory", "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8",
+		  "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15", "xmm16", "xmm17", "xmm18",
+		  "xmm19", "xmm20", "xmm21", "xmm22", "xmm23", "xmm24", "xmm25", "xmm26", "xmm27", "xmm28",
+		  "xmm29", "xmm30", "xmm31", "k1", "k2", "k3", "k4", "k5", "k6", "k7");
+	asm volatile("vzeroupper");
+}
+
 static void *compute(void *arg)
 {
+	int has_wide = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw");
 	struct set in = { 0 }, out;
 
 	(void)arg;
@@ -97,30 +133,41 @@ static void *compute(void *arg)
 			wrong = "general registers";
 		else if (in.mxcsr != out.mxcsr || in.control != out.control)
 			wrong = "control words";
+		if (has_wide) {
+			spin_wide(&in, &out, 3000000);
+			if (memcmp(in.wide, out.wide, sizeof(in.wide)))
+				wrong = "AVX-512 registers";
+			else if (memcmp(in.masks, out.masks, sizeof(in.masks)))
+				wrong = "AVX-512 masks";
+		}
 		rounds++;
 	}
 	return NULL;
 }
 
+static void sleep_once(void)
+{
+	struct timespec wanted = { .tv_nsec = 20 * 1000 * 1000 }, left = { 0 }, a, b;
+
+	clock_gettime(CLOCK_MONOTONIC, &a);
+	int rc = nanosleep(&wanted, &left);
+
+	clock_gettime(CLOCK_MONOTONIC, &b);
+	int64_t took = (b.tv_sec - a.tv_sec) * 1000000000 + (b.tv_nsec - a.tv_nsec);
+
+	/* Killed in the very call it may end early, and says so. */
+	if (!rc && took < wanted.tv_nsec)
+		wrong = "a sleep that was short";
+	if (rc && errno != EINTR)
+		wrong = "a sleep that failed";
+	rounds++;
+}
+
 static void *sleeping(void *arg)
 {
 	(void)arg;
-	for (;;) {
-		struct timespec wanted = { .tv_nsec = 20 * 1000 * 1000 }, left = { 0 }, a, b;
-
-		clock_gettime(CLOCK_MONOTONIC, &a);
-		int rc = nanosleep(&wanted, &left);
-
-		clock_gettime(CLOCK_MONOTONIC, &b);
-		int64_t took = (b.tv_sec - a.tv_sec) * 1000000000 + (b.tv_nsec - a.tv_nsec);
-
-		/* Killed in the very call it may end early, and says so. */
-		if (!rc && took < wanted.tv_nsec)
-			wrong = "a sleep that was short";
-		if (rc && errno != EINTR)
-			wrong = "a sleep that failed";
-		rounds++;
-	}
+	for (;;)
+		sleep_once();
 	return NULL;
 }
 
@@ -137,27 +184,78 @@ static void *waiting(void *arg)
 	return NULL;
 }
 
-int main(void)
+/* Ends with its input. */
+static void answer(void)
+{
+	char line[256];
+	ssize_t got = read(0, line, sizeof(line));
+
+	if (got <= 0) {
+		if (got < 0)
+			puts("a read that failed");
+		exit(0);
+	}
+	printf("%s %lu\n", wrong ? wrong : "ok", rounds);
+	fflush(stdout);
+}
+
+static void wait_in_sleeps(void)
+{
+	struct pollfd input = { .fd = 0, .events = POLLIN };
+
+	while (!poll(&input, 1, 0))
+		sleep_once();
+}
+
+static void wait_in_epoll(void)
+{
+	struct epoll_event event = { .events = EPOLLIN };
+	static int fd = -1;
+
+	if (fd < 0) {
+		fd = epoll_create1(0);
+		epoll_ctl(fd, EPOLL_CTL_ADD, 0, &event);
+	}
+	for (;;) {
+		int got = epoll_wait(fd, &event, 1, -1);
+
+		rounds++;
+		if (got == 1)
+			return;
+		/* No stop leaves that to go on: signal(7). */
+		if (got != -1 || errno != EINTR)
+			wrong = "an epoll_wait that ended";
+	}
+}
+
+static void start_threads(void)
 {
 	void *(*const bodies[])(void *) = { compute, sleeping, waiting };
-	char line[256];
 
 	if (!__builtin_cpu_supports("avx")) {
 		puts("no avx");
-		return 0;
+		exit(0);
 	}
 	for (int i = 0; i < 3; i++) {
 		pthread_t thread;
 
 		pthread_create(&thread, NULL, bodies[i], NULL);
 	}
+}
+
+int main(int argc, char **argv)
+{
+	const char *kind = argc == 2 ? argv[1] : "";
+
+	if (!strcmp(kind, "compute"))
+		start_threads();
 	puts("ready");
 	fflush(stdout);
-	while (fgets(line, sizeof(line), stdin)) {
-		const char *what = wrong;
-
-		printf("%s %lu\n", what ? what : "ok", rounds);
-		fflush(stdout);
+	for (;;) {
+		if (!strcmp(kind, "sleep"))
+			wait_in_sleeps();
+		else if (!strcmp(kind, "epoll"))
+			wait_in_epoll();
+		answer();
 	}
-	return 0;
 }
