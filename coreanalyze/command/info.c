@@ -66,17 +66,6 @@ static void put_interpreters(struct ca_writer *w, const struct ca_runtime *rt)
 	ca_table_end(w, 0);
 }
 
-/* Before 3.11 the interpreter does not record the LWP: it is the one whose fs_base is the pthread. */
-static int32_t lwp_of(const struct ca_image *image, const struct ca_thread *thread)
-{
-	if (thread->native_id)
-		return (int32_t)thread->native_id;
-	for (size_t i = 0; i < image->lwp_count; i++)
-		if (image->lwps[i].fs_base == thread->thread_id)
-			return image->lwps[i].lwp;
-	return 0;
-}
-
 static void put_threads(struct ca_writer *w, const struct ca_session *session)
 {
 	const struct ca_runtime *rt = session->rt;
@@ -84,7 +73,7 @@ static void put_threads(struct ca_writer *w, const struct ca_session *session)
 	ca_table_begin(w, "threads", thread_columns, CA_COUNT(thread_columns));
 	for (size_t i = 0; i < rt->thread_count; i++) {
 		const struct ca_thread *thread = &rt->threads[i];
-		int32_t lwp = lwp_of(session->image, thread);
+		int32_t lwp = ca_thread_lwp(rt, thread);
 
 		ca_cell_addr(w, thread->thread_id);
 		if (lwp)

@@ -258,7 +258,8 @@ static void add_thread(struct ca_builder *builder, const struct ca_thread *threa
 
 const char *ca_thread_suffix(struct ca_builder *builder, const struct ca_thread *thread)
 {
-	uint64_t id = thread->native_id ? thread->native_id : thread->thread_id;
+	const struct ca_runtime *rt = builder->objects->rt;
+	uint64_t id = thread->native_id ? (uint64_t)ca_thread_lwp(rt, thread) : thread->thread_id;
 
 	return ca_arena_printf(&builder->ctx->arena, ", thread %llu", (unsigned long long)id);
 }

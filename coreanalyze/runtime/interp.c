@@ -159,6 +159,15 @@ bool ca_read_interps(struct ca_runtime *rt)
 	return rt->interp_count > 0;
 }
 
+/* The LWP whose fs_base is the pthread; not every image has the registers. */
+int32_t ca_thread_lwp(const struct ca_runtime *rt, const struct ca_thread *thread)
+{
+	for (size_t i = 0; thread->thread_id && i < rt->image->lwp_count; i++)
+		if (rt->image->lwps[i].fs_base == thread->thread_id)
+			return rt->image->lwps[i].lwp;
+	return (int32_t)thread->native_id;
+}
+
 ca_addr ca_runtime_generation(const struct ca_runtime *rt, const struct ca_interp *interp,
 			      unsigned generation)
 {

@@ -32,7 +32,7 @@ struct ca_thread {
 	ca_addr address;
 	uint32_t interp;      /* index of its interpreter */
 	uint64_t thread_id;   /* pthread_t */
-	uint64_t native_id;   /* LWP; 0 unknown */
+	uint64_t native_id;   /* LWP as the process itself knows it; 0 unknown */
 	ca_addr frame;        /* the innermost frame: a PyFrameObject, or from 3.11 a _PyInterpreterFrame; 0 none */
 };
 
@@ -83,6 +83,12 @@ void ca_runtime_close(struct ca_runtime *rt);
  * of the runtime, whose static objects are none of this one's.
  */
 bool ca_runtime_reads(const struct ca_runtime *rt, const struct ca_module *module);
+
+/*
+ * A thread's LWP as the image has it, which from outside of the process's PID
+ * namespace is not the one that it knows itself by; 0 unknown.
+ */
+int32_t ca_thread_lwp(const struct ca_runtime *rt, const struct ca_thread *thread);
 
 /* The three collected generations, then the frozen (permanent) one. */
 enum { CA_GENERATIONS = 4 };

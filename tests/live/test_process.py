@@ -22,6 +22,7 @@ import interpreters
 import tool
 from living import ANSWER_WITHIN, Worker, memory_limit, wait_until
 from runner import Skip, each_python, times
+from serving import children
 
 
 def without_path(document: dict) -> dict:
@@ -96,6 +97,47 @@ def test_files_of_another_mount_namespace():
     for module in info["modules"]:
         assert module["state"] == "used", module
         assert module["file"] == f"/proc/{process.pid}/root{module['path']}", module
+
+
+THREADS = """
+import os, threading, time
+class Node: pass
+kept = [Node() for _ in range(1000)]
+for _ in range(3):
+    threading.Thread(target=time.sleep, args=(1e6,), daemon=True).start()
+os.write(1, b"%d\\n" % os.getpid())
+os.read(0, 1)
+"""
+
+
+def test_another_pid_namespace():
+    """It and its threads have the numbers of outside, which are those to look them up by."""
+    known = interpreters.chosen()
+    for python in {known[0], known[-1]}:        # before 3.11 threads do not know their own
+        check_pid_namespace(python)
+
+
+def check_pid_namespace(python: interpreters.Interpreter) -> None:
+    container = subprocess.Popen(
+        ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", *python.command("-c", THREADS)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        env=python.environment())
+    with container, tempfile.TemporaryDirectory() as directory:
+        if container.stdout.readline() != b"1\n":
+            raise Skip("unshare --pid is not allowed here")
+        pid, = children(container.pid)
+        core, target = os.path.join(directory, "core"), f"pid:{pid}"
+        info, types = (without_path(tool.ask(command, target)) for command in ("info", "types"))
+        tool.ask("capture", str(pid), "-o", core)
+        of_core = without_path(tool.ask("info", core))
+        lwps = {int(task) for task in os.listdir(f"/proc/{pid}/task")}
+        assert types == without_path(tool.ask("types", core))
+        container.stdin.close()
+    assert info["target"]["pid"] == pid and info["warnings"] == [], info
+    assert {module["state"] for module in info["modules"]} == {"used"}, info["modules"]
+    assert {thread["native_id"] for thread in info["threads"]} == lwps, (info["threads"], lwps)
+    assert of_core["threads"] == info["threads"]
+    assert {row["type"]: row["count"] for row in types["types"]}["__main__.Node"] == 1000
 
 
 def test_program_that_was_replaced():
