@@ -12,6 +12,8 @@
 
 #include <CUnit/Basic.h>
 
+#include "child.h"
+
 #define SUITE(name) extern CU_TestInfo ca_tests_##name[];
 #include "suites.def"
 #undef SUITE
@@ -55,7 +57,8 @@ static unsigned choose_tests(char **names)
 
 int main(int argc, char **argv)
 {
-	(void)argc;
+	if (argc == 2 && strcmp(argv[1], CA_TEST_CHILD) == 0)
+		return ca_test_child();
 	if (CU_initialize_registry() != CUE_SUCCESS || CU_register_suites(suites) != CUE_SUCCESS) {
 		fprintf(stderr, "unit: %s\n", CU_get_error_msg());
 		return EXIT_FAILURE;
