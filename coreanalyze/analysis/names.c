@@ -110,17 +110,27 @@ static const char *whole(const struct ca_naming *naming, const struct name *name
 	return *name->place ? ca_arena_printf(naming->arena, "%s%s", name->text, name->place) : name->text;
 }
 
-/* "local 'x' in f() at app.py:12": of a frame that runs, or that something holds. */
-static struct name local_name(const struct ca_naming *naming, const struct name *frame,
-			      const char *local)
-{
-	const char *end = strchr(local, '\''), *place = end ? strstr(end, " in ") : NULL;
-	const char *holder = whole(naming, frame);
-	int length = end ? (int)(end - local) : (int)strlen(local);
-	struct name name = {ca_arena_printf(naming->arena, "%.*s", length, local), NULL};
+static const char of_local[] = "local '", of_stack[] = "evaluation stack of ";
 
-	if (!place || strncmp(holder, place + 4, strlen(place + 4)) == 0)
-		name.place = ca_arena_printf(naming->arena, " in %s", holder);
+/* "local 'x' in f() at app.py:12", "evaluation stack of f() at app.py:12": of a frame that runs, or that something holds. */
+static bool is_frame_label(const char *label)
+{
+	return strncmp(label, of_local, strlen(of_local)) == 0 || strncmp(label, of_stack, strlen(of_stack)) == 0;
+}
+
+static struct name frame_name(const struct ca_naming *naming, const struct name *frame, const char *label)
+{
+	enum { WORD = sizeof(" in ") - 1 };
+	bool is_local = *label == *of_local;
+	const char *text = label + (is_local ? strlen(of_local) : 0);
+	const char *end = is_local ? strchr(text, '\'') : strstr(text, " of ");
+	const char *place = end && is_local ? strstr(end, " in ") : end;
+	const char *holder = whole(naming, frame);
+	int length = end ? (int)(end - text) : (int)strlen(text);
+	struct name name = {ca_arena_printf(naming->arena, "%.*s", length, text), NULL};
+
+	if (!place || strncmp(holder, place + WORD, strlen(place + WORD)) == 0)
+		name.place = ca_arena_printf(naming->arena, "%.*s%s", WORD, place ? place : " in ", holder);
 	else
 		name.place = ca_arena_printf(naming->arena, "%s of %s", place, holder);
 	return name;
@@ -214,8 +224,8 @@ const char *ca_way_name(const struct ca_naming *naming, ca_node node)
 		/* A dict is only spelled out where it is what is asked for. */
 		if (opens && i == 0)
 			name.text = extend(naming, name.text, ".__dict__", steps[i]);
-		else if (!opens && strncmp(label, "local '", 7) == 0)
-			name = local_name(naming, &name, label + 7);
+		else if (!opens && is_frame_label(label))
+			name = frame_name(naming, &name, label);
 		else if (!opens)
 			name.text = extend(naming, name.text,
 					   in_namespace ? as_attribute(naming, label) : label, steps[i]);
