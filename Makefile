@@ -151,15 +151,21 @@ environment := BUILD=$(abspath $(BUILD)) CA_BIN=$(abspath $(command)) \
 	CA_FUZZ=$(abspath $(BUILD)-asan/tests/fuzz) PYTHON=$(PYTHON)
 suite := @$(environment) tests/suite.sh $(BUILD)/results
 
+# Of the tests on living processes, those that take seconds and no note of how much memory
+# we have. The others, but for such, may be run so by hand.
+live_asan := live/test_states.py 'live/test_watch.py: test_fork' 'live/test_watch.py: test_compress' \
+	'live/test_save.py: test_compressed'
+
 # Every suite runs, whatever fails; the summary is the last line and the status.
 check:
 	@tools/setup.sh install build check
 	$(submake) all unit
-	$(submake) BUILD=$(BUILD)-asan SANITIZE=address,undefined unit fuzz
+	$(submake) BUILD=$(BUILD)-asan SANITIZE=address,undefined all unit fuzz
 	@rm -f $(BUILD)/results
 	$(suite) layers tests/layers.sh
 	$(suite) unit $(unit)
 	$(suite) unit-asan $(BUILD)-asan/tests/unit
+	$(suite) live-asan env CA_BIN=$(abspath $(BUILD)-asan/coreanalyze) $(PYTHON) tests/run.py $(live_asan)
 	$(suite) run.py $(PYTHON) tests/run.py
 	@tests/summary.sh $(BUILD)/results
 
