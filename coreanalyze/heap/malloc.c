@@ -7,7 +7,8 @@
  *   malloc_state  ... | [fastbins 10] | top | last_remainder | bins 127 x {fd, bk} | binmap
  *                     | next | next_free | [attached_threads] | system_mem | max_system_mem
  *
- * The arenas are a ring through `next`. main_arena's heap is what brk() gave;
+ * The arenas are a ring through `next`. main_arena's heap is what brk() gave, but of
+ * a second libc in the process (see regions.c);
  * a thread's arena is at the start of a mapping that is aligned to 64 MiB, and
  * continues in others of its kind. glibc malloc/malloc.c, malloc/arena.c.
  */
@@ -18,6 +19,8 @@
 enum { BINS = 127, BIN_BYTES = 16, MAX_ARENAS = 1 << 14, MAX_HEAPS = 1 << 16 };
 /* From the bins on. Of what is before them, and of heap_info, releases differ. */
 enum { AT_TOP = -16, AT_NEXT = BINS * BIN_BYTES + 16 };
+enum { AT_FLAGS = 4, NONCONTIGUOUS = 2 }; /* of malloc_state */
+enum { MAX_LIBCS = 16 };                  /* as many namespaces as dlmopen() makes */
 #define HEAP_ALIGN (64ull << 20)
 
 struct finder {
@@ -26,6 +29,10 @@ struct finder {
 	struct ca_tcaches tcaches;
 	ca_addr main_bins;   /* main_arena's */
 	ca_addr bins_offset; /* in malloc_state */
+	/* Of main arenas that brk() does not serve: their top chunks, and bytes in all. */
+	ca_addr tops[MAX_LIBCS];
+	size_t top_count;
+	uint64_t apart;
 };
 
 /* ---- main_arena -------------------------------------------------------------- */
@@ -101,22 +108,23 @@ static bool search(struct finder *f, ca_addr start, ca_addr end)
 	return false;
 }
 
-/* In a writable part of a mapped file, or where its program headers say. */
-static bool find_main_arena(struct finder *f)
+/* In a writable part of a mapped file, or where its program headers say. How many there are. */
+static size_t find_main_arenas(struct finder *f, ca_addr mains[MAX_LIBCS])
 {
 	const struct ca_image *image = f->image;
+	size_t count = 0;
 
-	for (size_t i = 0; i < image->module_count; i++)
+	for (size_t i = 0; i < image->module_count && count < MAX_LIBCS; i++)
 		if (search(f, image->modules[i].data_start, image->modules[i].data_end))
-			return true;
-	for (size_t i = 0; i < image->mapping_count; i++) {
+			mains[count++] = f->main_bins;
+	for (size_t i = 0; i < image->mapping_count && !count; i++) {
 		const struct ca_mapping *mapping = &image->mappings[i];
 
 		if (mapping->path[0] && (!mapping->flags || mapping->flags & CA_SEG_WRITE) &&
 		    search(f, mapping->start, mapping->end))
-			return true;
+			mains[count++] = f->main_bins;
 	}
-	return false;
+	return count;
 }
 
 /* ---- heaps ------------------------------------------------------------------- */
@@ -190,6 +198,20 @@ static void add_main_heap(struct finder *f, ca_addr top, uint64_t system_mem)
 	add_heap(f, first, top, top);
 }
 
+static void add_apart(struct finder *f)
+{
+	uint64_t found;
+
+	if (!f->top_count)
+		return;
+	found = ca_regions_walk(f->heap, f->tops, f->top_count, &f->tcaches);
+	if (found < f->apart)
+		ca_warn(f->heap->rt->ctx, "malloc-heap", f->tops[0],
+			"objects there that neither the collector nor a reference reaches are missing",
+			"%llu bytes of a heap of malloc's that brk() did not give were not found",
+			(unsigned long long)(f->apart - found));
+}
+
 /* struct heap_info: ar_ptr, prev, size ... The arena is behind its first one's. */
 static void add_thread_heaps(struct finder *f, ca_addr arena, ca_addr top, uint64_t arena_bytes)
 {
@@ -235,6 +257,20 @@ static bool read_system_mem(const struct finder *f, ca_addr bins, uint64_t *syst
 	return false;
 }
 
+static bool is_apart(const struct finder *f, ca_addr main)
+{
+	uint32_t flags = 0;
+
+	ca_image_u32(f->image, main + AT_FLAGS, &flags);
+	return flags & NONCONTIGUOUS;
+}
+
+static void note_apart(struct finder *f, ca_addr top, uint64_t system_mem)
+{
+	f->tops[f->top_count++] = top;
+	f->apart += system_mem;
+}
+
 static bool add_arena(struct finder *f, ca_addr state)
 {
 	ca_addr bins = state + f->bins_offset;
@@ -246,7 +282,9 @@ static bool add_arena(struct finder *f, ca_addr state)
 		return true; /* nothing was ever allocated in it */
 	if (!read_system_mem(f, bins, &system_mem, &end))
 		return false;
-	if (bins == f->main_bins)
+	if (bins == f->main_bins && is_apart(f, state))
+		note_apart(f, top, system_mem);
+	else if (bins == f->main_bins)
 		add_main_heap(f, top, system_mem);
 	else
 		add_thread_heaps(f, state, top, f->bins_offset + end);
@@ -301,13 +339,27 @@ static void apply_fastbins(struct finder *f)
 bool ca_malloc_open(struct ca_heap *heap)
 {
 	struct finder f = {.heap = heap, .image = heap->rt->image};
+	ca_addr mains[MAX_LIBCS], offsets[MAX_LIBCS];
+	size_t count = 0, found = find_main_arenas(&f, mains);
 
-	if (!find_main_arena(&f) || !find_offset(&f))
+	for (size_t i = 0; i < found; i++) {
+		f.main_bins = mains[i];
+		if (!find_offset(&f))
+			continue;
+		add_arenas(&f);
+		mains[count] = mains[i];
+		offsets[count++] = f.bins_offset;
+	}
+	if (!count)
 		return false;
-	add_arenas(&f);
 	ca_extents_sort(heap);
+	add_apart(&f);
 	ca_tcaches_apply(heap, &f.tcaches);
-	apply_fastbins(&f);
+	for (size_t i = 0; i < count; i++) {
+		f.main_bins = mains[i];
+		f.bins_offset = offsets[i];
+		apply_fastbins(&f);
+	}
 	ca_mapped_chunks(heap);
 	ca_extents_sort(heap);
 	free(f.tcaches.items);

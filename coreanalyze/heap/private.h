@@ -79,6 +79,9 @@ void ca_chunks_walk(struct ca_heap *heap, ca_addr first, ca_addr end, struct ca_
 /* Chunks that wait in threads' caches and fast bins are free. After ca_extents_sort(). */
 void ca_tcaches_apply(struct ca_heap *heap, const struct ca_tcaches *tcaches);
 void ca_fastbins_apply(struct ca_heap *heap, ca_addr bins);
+/* The heaps of main arenas that brk() does not serve, from their top chunks; returns their bytes (regions.c). */
+uint64_t ca_regions_walk(struct ca_heap *heap, const ca_addr *tops, size_t count,
+			 struct ca_tcaches *tcaches);
 /* Chunks that have a mapping of their own. */
 void ca_mapped_chunks(struct ca_heap *heap);
 

@@ -61,19 +61,7 @@ def held(python, **env):
 
 
 def check_held(target, said):
-    addresses = [a for a, _ in said["kept"] + said["freed"]]
-    document = tool.ask("object", target, "-", "--limit", "0", stdin="\n".join(addresses))
-    assert not document["warnings"], document["warnings"]
-    answers = {o["address"]: o for o in document["objects"]}
-
-    def found(row):
-        answer = answers[row[0]]
-        return (answer.get("type"), answer.get("bytes")) == ("builtins.bytes", row[1])
-
-    lost = [(row, answers[row[0]]) for row in said["kept"] if not found(row)]
-    assert not lost, (len(lost), len(said["kept"]), lost[:3])
-    dead = [row for row in said["freed"] if found(row)]
-    assert not dead, (len(dead), len(said["freed"]), dead[:3])
+    assert compare.held(target, said) == []
 
 
 @each_python()

@@ -180,6 +180,34 @@ def check_two(document: dict, tracked: int, of_other: int) -> None:
     assert abs(said - of_other) < 20, (other, of_other)
 
 
+HELD = """
+import os
+class Node: pass
+if copy == %d:
+    nodes = [Node() for _ in range(20000)]
+    exec(open(%r).read().replace("\\n    sys.stdin.read()\\n", "\\n"))
+if copy == 2:
+    os.write(1, b"ready\\n")
+"""
+
+
+def test_two_heaps_of_malloc():
+    """Each copy has a libc of its own, of which brk() serves the first one only."""
+    for python in with_libraries(2):
+        for larger in (1, 2):
+            with tempfile.TemporaryDirectory() as directory:
+                host = Host(python, directory, library_of(python))
+                text = HELD % (larger, os.path.join(cores.HERE, "held.py"))
+                process = subprocess.Popen(host.command(script(directory, text)), stdin=subprocess.PIPE,
+                                           stdout=subprocess.PIPE, env=host.environment())
+                with process:
+                    said = json.loads(process.stdout.readline())
+                    assert process.stdout.readline() == b"ready\n"
+                    others = compare.held(f"pid:{process.pid}", said, "other-runtime")
+                    process.kill()
+            assert others == [], others
+
+
 MAPPED = """
 import ctypes, gc, os, sys
 def wait():

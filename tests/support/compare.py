@@ -329,6 +329,23 @@ def beyond(truth: Truth, document: dict) -> list[str]:
     return ["%8d  %s of %d" % m for m in sorted(more, reverse=True) if m[0] > 0]
 
 
+def held(target: str, said: dict, *expected: str) -> list[dict]:
+    """What held.py says against what `object` does; other warnings than the expected are given back."""
+    addresses = [a for a, _ in said["kept"] + said["freed"]]
+    document = tool.ask("object", target, "-", "--limit", "0", stdin="\n".join(addresses))
+    answers = {o["address"]: o for o in document["objects"]}
+
+    def found(row):
+        answer = answers[row[0]]
+        return (answer.get("type"), answer.get("bytes")) == ("builtins.bytes", row[1])
+
+    lost = [(row, answers[row[0]]) for row in said["kept"] if not found(row)]
+    assert not lost, (len(lost), len(said["kept"]), lost[:3])
+    dead = [row for row in said["freed"] if found(row)]
+    assert not dead, (len(dead), len(said["freed"]), dead[:3])
+    return [w for w in document["warnings"] if w["kind"] not in expected]
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--python", metavar="NAME", help="part of an interpreter's"
