@@ -9,6 +9,7 @@ import os
 import select
 import signal
 import subprocess
+import tempfile
 import time
 
 import cores
@@ -43,10 +44,11 @@ class Living:
 class Worker(Living):
     """A process of worker.py."""
 
-    def __init__(self, *args: str, python: interpreters.Interpreter | None = None, **options):
+    def __init__(self, *args: str, python: interpreters.Interpreter | None = None,
+                 before: list[str] | None = None, **options):
         python = python or interpreters.chosen()[-1]
         self.process = subprocess.Popen(
-            python.command(WORKER, *args), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            [*(before or ()), *python.command(WORKER, *args)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             env=python.environment(), bufsize=0, **options)
         assert self.line() == b"ready\n"
 
@@ -222,9 +224,8 @@ class Group:
 def cgroup(limit: int, *places: tuple[str, str, str]):
     """In the first hierarchy that has such limits: its folder, the files of limit and usage."""
     for top, *files in places:
-        group = Group(os.path.join(top, f"coreanalyze-test-{os.getpid()}"), *files)
         try:
-            os.mkdir(group.folder)
+            group = Group(tempfile.mkdtemp(prefix=f"coreanalyze-test-{os.getpid()}-", dir=top), *files)
         except OSError:
             continue
         try:
