@@ -140,7 +140,7 @@ def check_by_owner(document, side, sign):
     row = next(r for r in document["types"] if r["type"] == "builtins.bytes")
     assert row["count_delta"] == sign * GROWN and row["bytes_delta"] == sign * GROWN * EACH, row
     rows = {re.sub(r", thread \d+$", "", r["owner"]): r for r in document["owners"]}
-    assert len(rows) == len(document["owners"]), "threads of the two are matched"
+    assert len(rows) == len(document["owners"]), "owners of the two are not matched: " + ", ".join(rows)
     kept = rows["__main__.kept"]
     assert document["owners"][0 if sign > 0 else -1] == kept
     assert kept[f"count_{side}"] == GROWN + 1 and kept[f"length_{side}"] == GROWN, kept

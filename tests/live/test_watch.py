@@ -669,7 +669,8 @@ def test_lines():
                                 r"40\.0 MiB \(41943040 bytes\) for it", failed["text"]), failed
             worker.process.stdin.write(b"200\n")
             ended = watch.until(event="ended", pid=pid)
-            assert ended["kills"] == "1" and bytes_of(ended["rss"]) <= 150 * MIB, ended
+            assert ended["kills"] == "1", ended
+            assert 40 * MIB < bytes_of(ended["rss"]) < 200 * MIB, ended      # files' pages as well
             assert watch.end() == 0
 
 
