@@ -4,6 +4,7 @@
 import os
 import re
 import signal
+import sys
 import tempfile
 
 import compare
@@ -110,7 +111,7 @@ def test_two_processes_are_told_apart(python):
 
 # ---- two workers of one server: the same program, at the same addresses
 
-GROWN, EACH = 40000, len(bytes(1000)) + 33      # what SIGUSR1 adds in prefork.py
+GROWN, EACH = 40000, sys.getsizeof(bytes(1000))    # what SIGUSR1 adds in prefork.py
 
 
 def has_grown(pid):

@@ -19,7 +19,8 @@ kept = []
 def work():
     with subprocess.Popen(["sleep", "1000"]):
         while True:
-            signal.pause()
+            signal.sigwait({signal.SIGUSR1})
+            kept.extend(bytes(1000) for _ in range(40000))
 
 
 def fork():
@@ -29,7 +30,7 @@ def fork():
 
 def main():
     os.setpgid(0, 0)
-    signal.signal(signal.SIGUSR1, lambda *_: kept.extend(bytes(1000) for _ in range(40000)))
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
     for _ in range(int(sys.argv[2])):
         fork()
     with open(sys.argv[1] + ".new", "w") as f:
