@@ -157,9 +157,9 @@ bool ca_parse_size(const char *text, uint64_t *bytes);
 
 /*
  * The target is damaged or partial. A kind is a short stable word
- * ("missing-file"); the text of its first occurrence is kept, with the first
- * address (0: none), and later ones are counted. effect: what it does to the
- * figures. Thread-safe.
+ * ("missing-file"), effect what it does to the figures. Those that have both in
+ * common are one: the text of the first is kept, with its address (0: none),
+ * they are counted, and their bytes are summed. Thread-safe.
  */
 struct ca_warning {
 	const char *kind;
@@ -167,10 +167,12 @@ struct ca_warning {
 	const char *effect;
 	ca_addr first;
 	uint64_t count;
+	uint64_t bytes; /* memory that it is about: the totals are off by no more, see ca_warn_bytes() */
 };
 struct ca_warnings {
 	struct ca_warning *items;
 	size_t count, capacity;
+	bool lost; /* ca_warn_bytes() was called */
 	void *lock;
 };
 
@@ -193,6 +195,15 @@ void ca_context_init(struct ca_context *ctx); /* threads: the CPUs we may use */
 void ca_context_fini(struct ca_context *ctx);
 void ca_warn(struct ca_context *ctx, const char *kind, ca_addr where, const char *effect,
 	     const char *format, ...) CA_PRINTF(5, 6);
+/*
+ * As ca_warn(), where objects may be missing: at most so many bytes of them lie in what
+ * this is about, 0 where all that it is about is at hand. What such objects own elsewhere, and
+ * what is at hand but not reached, is weighed once for all warnings (open/missing.c).
+ */
+void ca_warn_bytes(struct ca_context *ctx, const char *kind, ca_addr where, uint64_t bytes,
+		   const char *effect, const char *format, ...) CA_PRINTF(6, 7);
+/* Adds to the bytes of the first of a kind, once more is known; nothing where none was warned of. */
+void ca_warn_weigh(struct ca_context *ctx, const char *kind, uint64_t bytes);
 /* Adds what was warned of elsewhere: text is copied, kind and effect must last. */
 void ca_warn_again(struct ca_context *ctx, const struct ca_warning *warning);
 void ca_progress(struct ca_context *ctx, const char *step, uint64_t done, uint64_t total);

@@ -190,6 +190,17 @@ void ca_begin_document(struct ca_writer *w, const struct ca_request *request,
 	ca_put_target(w, "target", request, session);
 }
 
+static void tell_warning(struct ca_writer *w, const struct ca_warning *warning)
+{
+	char more[48] = "", most[64] = "";
+
+	if (warning->count > 1)
+		snprintf(more, sizeof(more), " (and %s more)", ca_grouped(warning->count - 1).text);
+	if (warning->bytes)
+		snprintf(most, sizeof(most), ": at most %s bytes", ca_grouped(warning->bytes).text);
+	ca_line(w, "warning: %s%s: %s%s", warning->text, more, warning->effect, most);
+}
+
 static void put_warnings(struct ca_writer *w, const struct ca_session *session)
 {
 	for (size_t i = 0; session && i < session->ctx.warnings.count; i++) {
@@ -204,12 +215,9 @@ static void put_warnings(struct ca_writer *w, const struct ca_session *session)
 			ca_put_addr(w, "address", warning->first);
 		else
 			ca_put_null(w, "address");
+		ca_put_uint(w, "bytes", warning->bytes);
 		ca_object_end(w);
-		if (warning->count > 1)
-			ca_line(w, "warning: %s (and %llu more): %s", warning->text,
-				(unsigned long long)warning->count - 1, warning->effect);
-		else
-			ca_line(w, "warning: %s: %s", warning->text, warning->effect);
+		tell_warning(w, warning);
 	}
 }
 

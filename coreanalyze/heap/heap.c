@@ -216,14 +216,15 @@ const char *ca_allocator_name(enum ca_allocator allocator)
 	return names[allocator];
 }
 
-static void warn_unknown(struct ca_context *ctx, const struct ca_heap *heap)
+static void warn_unknown(struct ca_context *ctx, struct ca_heap *heap)
 {
+	heap->partly_known = true;
 	if (heap->allocator == CA_UNKNOWN_ALLOCATOR)
-		ca_warn(ctx, "no-arenas", 0,
+		ca_warn_bytes(ctx, "no-arenas", 0, 0,
 			"objects that neither the collector nor a reference reaches are missing",
 			"obmalloc has no arenas, and no heap of mimalloc or of glibc's malloc was found");
 	else if (heap->allocator == CA_OBMALLOC)
-		ca_warn(ctx, "unknown-malloc", 0,
+		ca_warn_bytes(ctx, "unknown-malloc", 0, 0,
 			"objects over 512 bytes that neither the collector nor a reference reaches are "
 			"missing",
 			"no heap of glibc's malloc was found (musl, or another malloc)");

@@ -54,6 +54,7 @@ struct ca_heap {
 	uint64_t arena_bytes;          /* in all arenas, carved or not */
 	uint64_t pool_bytes;
 	bool debug;                    /* PYTHONMALLOC=debug: blocks are padded */
+	bool partly_known;             /* there is memory of objects that no arena and no extent has */
 	uint64_t raw_allocated_blocks; /* requests that went to malloc, in 3.12+; else 0 */
 };
 
@@ -85,9 +86,13 @@ struct ca_pool {
 };
 enum { CA_POOL_HEADER = 48 };
 
-/* Reads the pool at address; false when it is free, uncarved, or is none. Thread-safe. */
-bool ca_pool_read(const struct ca_heap *heap, const struct ca_arena_range *arena, ca_addr address,
-		  struct ca_pool *pool);
+/* Only of what is read *pool is valid; unused is what has no allocated block. */
+enum ca_pool_state { CA_POOL_READ, CA_POOL_UNUSED, CA_POOL_MISSING, CA_POOL_DAMAGED, CA_POOL_BLANK };
+/* Reads the pool at address. Thread-safe. */
+enum ca_pool_state ca_pool_read(const struct ca_heap *heap, const struct ca_arena_range *arena,
+				ca_addr address, struct ca_pool *pool);
+/* Warns of a pool that should have been read; nothing where all is well. */
+void ca_pool_warn(const struct ca_heap *heap, ca_addr address, enum ca_pool_state state);
 
 /* How many blocks the arena's pools in use have carved: no fewer than ca_pool_read() will give. */
 uint32_t ca_arena_blocks(const struct ca_heap *heap, const struct ca_arena_range *arena);

@@ -131,7 +131,8 @@ static size_t find_main_arenas(struct finder *f, ca_addr mains[MAX_LIBCS])
 
 static void warn_rest(const struct finder *f, ca_addr at, ca_addr end)
 {
-	ca_warn(f->heap->rt->ctx, "malloc-heap", at,
+	f->heap->partly_known |= at == end; /* and nobody knows how much it is */
+	ca_warn_bytes(f->heap->rt->ctx, "malloc-heap", at, end - at,
 		"objects in the rest of that heap that neither the collector nor a reference reaches "
 		"are missing",
 		"a heap of malloc's is damaged or not in the core, %llu bytes from there on",

@@ -45,7 +45,7 @@ struct finder {
 	const struct form *form;
 	ca_addr *heaps; /* mi_heap_t of the pages */
 	size_t heap_count, heap_capacity;
-	uint64_t pages, wrong; /* with a count of blocks that is not theirs */
+	uint64_t pages, wrong, wrong_bytes; /* with a count of blocks that is not theirs */
 	ca_addr first_wrong;
 };
 
@@ -165,6 +165,7 @@ static void add_page(struct finder *f, const uint8_t *bytes, const struct page *
 	if (!sound || allocated != page->used) {
 		f->first_wrong = f->first_wrong ? f->first_wrong : page->start;
 		f->wrong++;
+		f->wrong_bytes += span;
 	}
 	note_heap(f, ca_load_u64(bytes + form->heap));
 }
@@ -260,7 +261,7 @@ void ca_mimalloc_open(struct ca_heap *heap)
 		ca_extents_sort(heap);
 		clear_delayed(&f);
 		if (f.wrong)
-			ca_warn(heap->rt->ctx, "mimalloc-page", f.first_wrong,
+			ca_warn_bytes(heap->rt->ctx, "mimalloc-page", f.first_wrong, f.wrong_bytes,
 				"free blocks of it may be taken for objects",
 				"%llu of %llu pages of mimalloc's count other blocks than they have",
 				(unsigned long long)f.wrong, (unsigned long long)f.pages);

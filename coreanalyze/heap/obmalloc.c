@@ -37,14 +37,13 @@ static bool pool_agrees(const struct ca_runtime *rt, const struct ca_arena_range
 }
 
 /*
- * Do the first and the last carved pool record this arena? A pool that was freed
- * keeps its header. All others are checked when they are read.
+ * Does the first or the last carved pool record this arena? A pool that was freed
+ * keeps its header. All are checked when they are read.
  */
 static bool pools_agree(const struct ca_runtime *rt, const struct ca_arena_range *range)
 {
-	return range->start >= range->end ||
-	       (pool_agrees(rt, range, range->start) &&
-		pool_agrees(rt, range, range->end - rt->layout.c.pool_bytes));
+	return range->start >= range->end || pool_agrees(rt, range, range->start) ||
+	       pool_agrees(rt, range, range->end - rt->layout.c.pool_bytes);
 }
 
 static void add_arena(struct ca_heap *heap, size_t *capacity, const struct ca_arena_range *range)
@@ -52,6 +51,13 @@ static void add_arena(struct ca_heap *heap, size_t *capacity, const struct ca_ar
 	heap->arenas = ca_grow(heap->arenas, capacity, heap->arena_count + 1, sizeof(*heap->arenas));
 	heap->arenas[heap->arena_count++] = *range;
 	heap->arena_bytes += heap->rt->layout.c.arena_bytes;
+}
+
+/* Entries of arenas[] that cannot be followed: the arenas are in memory, who knows where. */
+static void warn_arena(const struct ca_heap *heap, ca_addr where, uint64_t entries, const char *text)
+{
+	ca_warn_bytes(heap->rt->ctx, "arena", where, entries * (uint64_t)heap->rt->layout.c.arena_bytes,
+		      "its objects are counted only where references reach them", "%s", text);
 }
 
 /* Reads a root's arenas[]; those that do not hold together are left out and counted. */
@@ -67,9 +73,8 @@ static void read_arenas(struct ca_heap *heap, size_t *capacity, ca_addr array, u
 		struct ca_arena_range range;
 
 		if (!entry || !parse_arena(rt, entry, i, &range)) {
-			ca_warn(rt->ctx, "arena", array + i * entry_bytes,
-				"its objects are counted only where references reach them",
-				"an entry of obmalloc's table of arenas is unreadable or damaged");
+			warn_arena(heap, array + i * entry_bytes, entry ? 1 : count - i,
+				   "an entry of obmalloc's table of arenas is unreadable or damaged");
 			if (!entry)
 				return;
 			continue;
@@ -79,22 +84,34 @@ static void read_arenas(struct ca_heap *heap, size_t *capacity, ca_addr array, u
 	}
 }
 
-/* How many entries of a table at `array` hold together, and how many pools they show. */
+/*
+ * How many entries a table at `array` has, and how many pools those show that agree with it.
+ * Damaged ones do not end it, as long as there are few.
+ */
 static uint32_t probe_table(const struct ca_runtime *rt, ca_addr array, uint64_t *pools)
 {
+	enum { MOST_DAMAGED = 4 };
 	uint64_t entry_bytes = rt->layout.arena.size;
-	uint32_t i = 0, live = 0;
+	uint32_t live = 0, agreeing = 0, damaged = 0;
 
 	*pools = 0;
-	for (; i < MAX_ARENAS; i++) {
+	for (uint32_t i = 0; i < MAX_ARENAS && damaged <= MOST_DAMAGED + agreeing; i++) {
 		const uint8_t *entry = ca_image_at(rt->image, array + i * entry_bytes, entry_bytes);
 		struct ca_arena_range range;
 
-		if (!entry || !parse_arena(rt, entry, i, &range) || !pools_agree(rt, &range))
+		if (!entry)
 			break;
-		if (range.start)
-			live = i + 1;
-		*pools += (range.end - range.start) / rt->layout.c.pool_bytes;
+		if (!parse_arena(rt, entry, i, &range)) {
+			damaged++;
+			continue;
+		}
+		if (!range.start)
+			continue;
+		live = i + 1;
+		if (pools_agree(rt, &range)) {
+			agreeing++;
+			*pools += (range.end - range.start) / rt->layout.c.pool_bytes;
+		}
 	}
 	return live;
 }
@@ -165,8 +182,10 @@ static void read_states(struct ca_heap *heap, size_t *capacity)
 			continue;
 		if (!ca_image_u64(rt->image, state + layout->obmalloc.arenas, &array) ||
 		    !ca_image_u32(rt->image, state + layout->obmalloc.maxarenas, &count)) {
-			ca_warn(rt->ctx, "obmalloc-state", state, "the objects of its arenas are missing",
-				"an interpreter's allocator state is unreadable");
+			heap->partly_known = true;
+			ca_warn_bytes(rt->ctx, "obmalloc-state", state, 0,
+				      "objects of its arenas that no reference reaches are missing",
+				      "an interpreter's allocator state is unreadable");
 			continue;
 		}
 		if (array)
@@ -192,9 +211,8 @@ static void sort_arenas(struct ca_heap *heap)
 		qsort(heap->arenas, heap->arena_count, sizeof(*heap->arenas), by_start);
 	for (size_t i = 0; i < heap->arena_count; i++) {
 		if (kept && heap->arenas[i].start < heap->arenas[kept - 1].end) {
-			ca_warn(heap->rt->ctx, "arena", heap->arenas[i].start,
-				"its objects are counted only where references reach them",
-				"two entries of obmalloc's table of arenas overlap");
+			warn_arena(heap, heap->arenas[i].start, 1,
+				   "two entries of obmalloc's table of arenas overlap");
 			continue;
 		}
 		heap->arenas[kept++] = heap->arenas[i];
@@ -213,7 +231,7 @@ bool ca_obmalloc_is_padded(const struct ca_heap *heap)
 
 		for (ca_addr at = arena->start; at < arena->end && seen < CA_DEBUG_SAMPLE;
 		     at += heap->pool_bytes) {
-			if (!ca_pool_read(heap, arena, at, &pool))
+			if (ca_pool_read(heap, arena, at, &pool) != CA_POOL_READ)
 				continue;
 			for (uint32_t b = 0; b < pool.blocks && seen < CA_DEBUG_SAMPLE; b++) {
 				if (pool.free[b / 64] >> (b % 64) & 1)
@@ -315,47 +333,45 @@ uint32_t ca_arena_blocks(const struct ca_heap *heap, const struct ca_arena_range
 	return blocks;
 }
 
-/*
- * Up to gdb 17 gcore leaves out what lies behind a page that cannot be read, in
- * the same mapping, and glibc 2.42 has such a page under each thread's stack.
- */
-static void warn_damaged(const struct ca_heap *heap, ca_addr address, bool blank)
-{
-	if (blank)
-		ca_warn(heap->rt->ctx, "blank-pool", address,
-			"its objects are missing; gcore of gdb 18, the kernel, or pid: would have them",
-			"a pool has zeros where its header is: who made the core could not read it");
-	else
-		ca_warn(heap->rt->ctx, "pool", address, "its objects are missing",
-			"a pool's header is damaged");
-}
-
-bool ca_pool_read(const struct ca_heap *heap, const struct ca_arena_range *arena, ca_addr address,
-		  struct ca_pool *pool)
+enum ca_pool_state ca_pool_read(const struct ca_heap *heap, const struct ca_arena_range *arena,
+				ca_addr address, struct ca_pool *pool)
 {
 	const struct ca_layout *layout = &heap->rt->layout;
 	const uint8_t *data = ca_image_at(heap->rt->image, address, heap->pool_bytes);
 	uint32_t free_blocks;
 	bool damaged;
 
-	if (!data) {
-		ca_warn(heap->rt->ctx, "missing-pool", address, "its objects are missing",
-			"a pool's bytes are not in the core");
-		return false;
-	}
-	if (!parse_pool(heap, arena, data, pool, &damaged)) {
-		if (damaged)
-			warn_damaged(heap, address, !pool->allocated);
-		return false;
-	}
+	if (!data)
+		return CA_POOL_MISSING;
+	if (!parse_pool(heap, arena, data, pool, &damaged))
+		return !damaged ? CA_POOL_UNUSED : pool->allocated ? CA_POOL_DAMAGED : CA_POOL_BLANK;
 	pool->address = address;
 	pool->data = data;
 	memset(pool->free, 0, (pool->blocks + 63) / 64 * 8);
 	pool->damaged = !mark_free(pool, ca_load_u64(data + layout->pool.freeblock), &free_blocks) ||
 			pool->blocks - free_blocks != pool->allocated;
-	if (pool->damaged)
-		ca_warn(heap->rt->ctx, "pool-count", address,
-			"free blocks of it may be taken for objects",
-			"a pool's count of blocks differs from its chain of free blocks");
-	return true;
+	return CA_POOL_READ;
+}
+
+void ca_pool_warn(const struct ca_heap *heap, ca_addr address, enum ca_pool_state state)
+{
+	static const struct {
+		const char *kind, *text, *effect;
+	} warnings[] = {
+		[CA_POOL_MISSING] = {"missing-pool", "a pool's bytes, or those before it in its arena, are not in the core",
+				     "its objects are missing"},
+		[CA_POOL_DAMAGED] = {"pool", "a pool's header is damaged", "its objects are missing"},
+		/*
+		 * Up to gdb 17 gcore leaves out what lies behind a page that cannot be read, in
+		 * the same mapping, and glibc 2.42 has such a page under each thread's stack.
+		 */
+		[CA_POOL_BLANK] = {"blank-pool",
+				   "a pool has zeros where its header is: who made the core could not read it",
+				   "its objects are missing; gcore of gdb 18, the kernel, or pid: would have "
+				   "them"},
+	};
+
+	if (warnings[state].kind)
+		ca_warn_bytes(heap->rt->ctx, warnings[state].kind, address, heap->pool_bytes,
+			      warnings[state].effect, "%s", warnings[state].text);
 }

@@ -248,8 +248,10 @@ static void add_load(struct ca_image *image, const Elf64_Phdr *phdr)
 	ca_addr end;
 
 	if (__builtin_add_overflow(phdr->p_vaddr, size, &end)) {
-		ca_warn(image->ctx, "damaged-core", phdr->p_vaddr, "that memory is left out",
-			"a program header describes memory beyond the address space");
+		ca_warn_bytes(image->ctx, "damaged-core", phdr->p_vaddr,
+			      ca_core_bytes(image, phdr).size,
+			      "that memory is left out",
+			      "a program header describes memory beyond the address space");
 		return;
 	}
 	if (!size)
@@ -312,8 +314,9 @@ static void warn_truncated(struct ca_image *image)
 	if (priv->promised <= priv->core.size)
 		return;
 	image->complete = false;
-	ca_warn(image->ctx, "truncated", 0, "objects in the missing part are not seen",
-		"the core is cut short: %llu of %llu bytes are missing at its end",
+	ca_warn_bytes(image->ctx, "truncated", 0, priv->promised - priv->core.size,
+		      "objects in the missing part are not seen",
+		      "the core is cut short: %llu of %llu bytes are missing at its end",
 		(unsigned long long)(priv->promised - priv->core.size),
 		(unsigned long long)priv->promised);
 }

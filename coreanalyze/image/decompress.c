@@ -178,8 +178,8 @@ static void warn_damage(const struct unpacking *u)
 	if (!u->damage)
 		return;
 	u->image->complete = false;
-	ca_warn(u->image->ctx, "damaged-compression", 0, "what follows there is not seen",
-		"the %s stream is cut short or damaged: %llu bytes of the core came out of it (%s)",
+	ca_warn_bytes(u->image->ctx, "damaged-compression", 0, 0, "what follows there is not seen",
+		      "the %s stream is cut short or damaged: %llu bytes of the core came out of it (%s)",
 		u->format->name, (unsigned long long)u->size, u->damage);
 }
 

@@ -228,10 +228,12 @@ void ca_mappings_settle(struct ca_image *image)
 	if (missing.bytes || !missing.private_dumped)
 		image->complete = false;
 	if (was_complete && !missing.private_dumped)
-		ca_warn(image->ctx, "missing-memory", 0, "hardly any object is seen",
-			"the core holds no private memory of the process (coredump_filter?)");
+		ca_warn_bytes(image->ctx, "missing-memory", 0, ca_image_writable(image),
+			      "hardly any object is seen",
+			      "the core holds no private memory of the process (coredump_filter?)");
 	else if (was_complete && missing.bytes)
-		ca_warn(image->ctx, "missing-memory", missing.first, "objects there are not seen",
+		ca_warn_bytes(image->ctx, "missing-memory", missing.first, missing.bytes,
+			      "objects there are not seen",
 			"%llu bytes of writable memory are not in the core",
 			(unsigned long long)missing.bytes);
 }

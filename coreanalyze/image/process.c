@@ -228,8 +228,9 @@ static void build(struct ca_capture *c)
 	for (size_t i = 0; i < c->vmas.count; i++)
 		add_mapping(c, &c->vmas.items[i]);
 	if (c->copy.lost_count)
-		ca_warn(image->ctx, "unreadable-memory", c->copy.lost[0].start,
-			"objects there are not seen", "%zu pages of the process could not be read",
+		ca_warn_bytes(image->ctx, "unreadable-memory", c->copy.lost[0].start,
+			      c->copy.lost_count * CA_PAGE,
+			      "objects there are not seen", "%zu pages of the process could not be read",
 			c->copy.lost_count);
 }
 

@@ -74,7 +74,8 @@ void ca_taken_read(struct ca_image *image, struct ca_bytes desc)
 	taken->pid = (int32_t)number(text, "pid", 0);
 	taken->lwp = (int32_t)number(text, "lwp", 0);
 	if (taken->lost_pages)
-		ca_warn(image->ctx, "unreadable-memory", 0, "objects there are not seen",
+		ca_warn_bytes(image->ctx, "unreadable-memory", 0, taken->lost_pages * CA_PAGE,
+			      "objects there are not seen",
 			"%llu pages of the process could not be read when the core was taken",
 			(unsigned long long)taken->lost_pages);
 }

@@ -63,20 +63,29 @@ void ca_buffered_traverse(struct ca_reader *reader, const struct ca_object *obje
 
 /* ---- arraymodule.c, _struct.c, _decimal.c ------------------------------ */
 
+static void warn_items(struct ca_reader *reader, ca_addr array, uint64_t allocated)
+{
+	enum { MOST_BYTES = 8 };
+	uint64_t most = ca_image_writable(reader->image) / MOST_BYTES;
+
+	ca_warn(reader->rt->ctx, "array-items", array, "its items are missing in its bytes",
+		"the size of an array's items is in a binary that is not at hand");
+	ca_warn_weigh(reader->rt->ctx, "array-items",
+		      (allocated < most ? allocated : most) * MOST_BYTES);
+}
+
 void ca_array_traverse(struct ca_reader *reader, const struct ca_object *object,
 		       struct ca_visitor *v)
 {
 	const struct ca_layout *layout = reader->layout;
 	ca_addr descr = ca_word(object, layout->array.ob_descr);
+	uint64_t allocated = ca_word(object, layout->array.allocated);
 	uint32_t itemsize;
 
 	if (!ca_image_u32(reader->image, descr + layout->arraydescr.itemsize, &itemsize))
-		ca_warn(reader->rt->ctx, "array-items", object->address,
-			"its items are missing in its bytes, up to 8 bytes each",
-			"the size of an array's items is in a binary that is not at hand");
+		warn_items(reader, object->address, allocated);
 	else
-		ca_visit_buffer(v, ca_word(object, layout->array.ob_item),
-				ca_word(object, layout->array.allocated), itemsize,
+		ca_visit_buffer(v, ca_word(object, layout->array.ob_item), allocated, itemsize,
 				CA_BUFFER_COUNTED);
 }
 

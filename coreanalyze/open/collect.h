@@ -83,6 +83,10 @@ void ca_mark_freelists(struct ca_collector *collector);
 struct ca_error *ca_emit_nodes(struct ca_collector *collector);
 /* closure.c: rounds over the queues until they are empty */
 void ca_close_over(struct ca_collector *collector);
+/* sweep.c: has the block's object been found? */
+bool ca_block_holds_found(const struct ca_region *region, const struct ca_block *block);
+/* missing.c: last of all, that objects may be missing, and how much they can be */
+void ca_warn_missing(const struct ca_objects *objects);
 /* blocks.c: which of the blocks that no object is known to own does C's own data point at? */
 void ca_explain_blocks(struct ca_collector *collector);
 

@@ -156,12 +156,12 @@ static bool is_untaught(const struct ca_type *type)
 }
 
 static void warn_unlearnt(const struct ca_objects *objects, const struct lesson *lesson,
-			  const char *name)
+			  const char *name, size_t count)
 {
 	ca_warn(objects->ctx, "untaught-types", lesson->type->address,
 		"their references are told by words that look like one: some may be missing or too many",
-		"the references of %s, a type of a C extension, could not be learnt: %s", name,
-		ca_emulated_name(lesson->how));
+		"the references of %s, a type of a C extension with %zu objects, could not be learnt: %s",
+		name, count, ca_emulated_name(lesson->how));
 }
 
 static struct ca_learnt *learn(struct ca_emulator *emulator, struct lesson *lesson,
@@ -219,7 +219,7 @@ void ca_objects_learn(struct ca_objects *objects)
 
 		type->learnt = learn(emulator, &lesson, &sample[i], &all[i]);
 		if (!type->learnt)
-			warn_unlearnt(objects, &lesson, row->name);
+			warn_unlearnt(objects, &lesson, row->name, all[i].addresses.count);
 		free(lesson.refs.items);
 		free(lesson.ends.items);
 	}

@@ -13,9 +13,10 @@ struct walk {
 	void (*each)(void *arg, size_t interp, ca_node node, enum ca_gc_place place);
 	void *arg;
 	size_t interp;
+	ca_addr broken; /* where a list ended too early */
 };
 
-static void walk_list(const struct walk *walk, ca_addr head, enum ca_gc_place place)
+static void walk_list(struct walk *walk, ca_addr head, enum ca_gc_place place)
 {
 	ca_addr at = head;
 
@@ -38,12 +39,26 @@ static void walk_list(const struct walk *walk, ca_addr head, enum ca_gc_place pl
 			walk->each(walk->arg, walk->interp, node, place);
 	}
 	if (!walk->objects->rt->collecting)
-		ca_warn(walk->objects->ctx, "collector-list", at,
-			"objects by generation are too few, and garbage may be missed",
-			"a list of the collector is damaged");
+		walk->broken = at;
 }
 
-static void walk_interp(const struct walk *walk)
+static void warn_broken(const struct walk *walk)
+{
+	struct ca_objects *objects = walk->objects;
+	uint64_t unlisted = 0;
+
+	if (!walk->broken)
+		return;
+	for (ca_node node = 1; node <= objects->count; node++)
+		unlisted += ca_node_tracked(objects, node) && walk->places[node] == CA_GC_NOWHERE;
+	ca_warn(objects->ctx, "collector-list", walk->broken,
+		"counts and sizes are right; objects by generation are too few by as many, and garbage may be "
+		"missed",
+		"a list of the collector is damaged: %llu objects that it tracks are in none that was read",
+		(unsigned long long)unlisted);
+}
+
+static void walk_interp(struct walk *walk)
 {
 	const struct ca_runtime *rt = walk->objects->rt;
 	const struct ca_interp *interp = &rt->interps[walk->interp];
@@ -61,10 +76,11 @@ uint8_t *ca_objects_places(struct ca_objects *objects,
 			   void (*each)(void *arg, size_t interp, ca_node node, enum ca_gc_place place),
 			   void *arg)
 {
-	struct walk walk = {objects, ca_alloc((size_t)objects->count + 1), each, arg, 0};
+	struct walk walk = {objects, ca_alloc((size_t)objects->count + 1), each, arg, 0, 0};
 
 	for (; walk.interp < objects->rt->interp_count; walk.interp++)
 		walk_interp(&walk);
+	warn_broken(&walk);
 	return walk.places;
 }
 
@@ -80,7 +96,7 @@ static void set_bit(void *arg, size_t interp, ca_node node, enum ca_gc_place pla
 uint64_t *ca_objects_frozen(struct ca_objects *objects)
 {
 	uint64_t *bits = ca_alloc((objects->count / 64 + 1ull) * sizeof(*bits));
-	struct walk walk = {objects, ca_alloc((size_t)objects->count + 1), set_bit, bits, 0};
+	struct walk walk = {objects, ca_alloc((size_t)objects->count + 1), set_bit, bits, 0, 0};
 
 	for (; walk.interp < objects->rt->interp_count; walk.interp++) {
 		const struct ca_interp *interp = &objects->rt->interps[walk.interp];
@@ -89,6 +105,10 @@ uint64_t *ca_objects_frozen(struct ca_objects *objects)
 			walk_list(&walk, ca_runtime_generation(objects->rt, interp, CA_GENERATIONS - 1),
 				  CA_GC_FROZEN);
 	}
+	if (walk.broken)
+		ca_warn(objects->ctx, "collector-list", walk.broken,
+			"what is frozen behind it may be called garbage",
+			"the collector's list of frozen objects is damaged");
 	free(walk.places);
 	return bits;
 }

@@ -28,20 +28,6 @@ static void collect(struct ca_collector *collector)
 	}
 }
 
-/* Most blocks hold objects or their buffers; where many do not, something is not understood. */
-enum { FEW_UNEXPLAINED = 50 }; /* one in so many */
-
-static void warn_unexplained(const struct ca_objects *objects)
-{
-	const struct ca_trust *trust = &objects->trust;
-
-	if (trust->unexplained > trust->blocks / FEW_UNEXPLAINED)
-		ca_warn(objects->ctx, "unexplained-blocks", 0,
-			"objects in them are missing from all figures",
-			"%llu of %llu allocated blocks hold nothing that is known",
-			(unsigned long long)trust->unexplained, (unsigned long long)trust->blocks);
-}
-
 /* A type without name is a row of its own: the row that it belongs to is short by as many. */
 static void warn_unnamed(const struct ca_objects *objects)
 {
@@ -60,6 +46,22 @@ static void warn_unnamed(const struct ca_objects *objects)
 			"%llu objects, %llu bytes, are of static types whose names are in files that are not "
 			"at hand",
 			(unsigned long long)count, (unsigned long long)bytes);
+}
+
+/* What a collection under way has taken off the lists: if anything is freed by half, it is of those. */
+static void weigh_collecting(struct ca_objects *objects)
+{
+	uint64_t bytes = 0;
+	uint8_t *places;
+
+	if (!objects->rt->collecting)
+		return;
+	places = ca_objects_places(objects, NULL, NULL);
+	for (ca_node node = 1; node <= objects->count; node++)
+		if (ca_node_tracked(objects, node) && places[node] == CA_GC_NOWHERE)
+			bytes += ca_node_bytes(objects, node) + ca_node_owned(objects, node);
+	free(places);
+	ca_warn_weigh(objects->ctx, "collecting", bytes);
 }
 
 static struct ca_error *enumerate(struct ca_objects *objects)
@@ -97,8 +99,9 @@ struct ca_error *ca_objects_open(struct ca_context *ctx, const struct ca_runtime
 	if (!err) {
 		objects->trust.objects = objects->trust.blocks - objects->trust.freelist -
 					 objects->trust.owned - objects->trust.unexplained;
-		warn_unexplained(objects);
 		warn_unnamed(objects);
+		weigh_collecting(objects);
+		ca_warn_missing(objects);
 		*out = objects;
 		return NULL;
 	}

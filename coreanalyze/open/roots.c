@@ -77,9 +77,9 @@ static void claim_frames(struct ca_worker *worker, const struct ca_thread *threa
 		frame = next;
 	}
 	if (frame)
-		ca_warn(worker->reader.rt->ctx, "frames", frame,
-			"objects that only the frames after it hold are missing",
-			"a thread's list of frames is damaged");
+		ca_warn_bytes(worker->reader.rt->ctx, "frames", frame, 0,
+			      "objects that only the frames after it hold are missing",
+			      "a thread's list of frames is damaged");
 }
 
 static void claim_lists(struct ca_worker *worker, const struct ca_interp *interp)

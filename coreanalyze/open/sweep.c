@@ -135,6 +135,41 @@ static uint32_t sweep_pool(struct ca_worker *worker, struct ca_region *region,
 	return count;
 }
 
+/* What it has lost, and what was taken for objects of it. */
+static void warn_count(const struct ca_worker *worker, const struct ca_pool *pool,
+		       const uint32_t *mold, uint32_t count)
+{
+	const struct ca_heap *heap = worker->collector->space->heap;
+	uint64_t bytes = heap->pool_bytes;
+
+	for (uint32_t i = 0; i < count; i++)
+		bytes += worker->molds.items[mold[i]].bytes + worker->molds.items[mold[i]].owned;
+	ca_warn_bytes(heap->rt->ctx, "pool-count", pool->address, bytes,
+		      "free blocks of it may be taken for objects, or objects for free blocks",
+		      "a pool's count of blocks differs from its chain of free blocks");
+}
+
+/* region: the arena's, which lacks the pools behind a gap. */
+static uint32_t sweep_one(struct ca_worker *worker, const struct ca_arena_range *arena,
+			  struct ca_region *region, ca_addr at, uint32_t *mold, bool *opaque)
+{
+	const struct ca_heap *heap = worker->collector->space->heap;
+	struct ca_pool pool;
+	enum ca_pool_state state = CA_POOL_MISSING;
+	uint32_t count;
+
+	if (region && at + heap->pool_bytes <= region->end)
+		state = ca_pool_read(heap, arena, at, &pool);
+	if (state != CA_POOL_READ) {
+		ca_pool_warn(heap, at, state);
+		return 0;
+	}
+	count = sweep_pool(worker, region, &pool, mold, opaque);
+	if (pool.damaged)
+		warn_count(worker, &pool, mold, count);
+	return count;
+}
+
 static void sweep_arena(struct ca_collector *collector, unsigned index, size_t arena_index)
 {
 	const struct ca_heap *heap = collector->space->heap;
@@ -144,14 +179,10 @@ static void sweep_arena(struct ca_collector *collector, unsigned index, size_t a
 	/* On our stack: its neighbours in the table are written to by others. */
 	struct ca_swept swept = {.slot = collector->swept[arena_index].slot, .worker = index};
 	uint32_t *mold = collector->objects->mold + swept.slot;
-	struct ca_pool pool;
 
-	for (ca_addr at = arena->start; at < arena->end; at += heap->pool_bytes) {
-		if (region && at + heap->pool_bytes <= region->end &&
-		    ca_pool_read(heap, arena, at, &pool))
-			swept.count += sweep_pool(worker, region, &pool, mold + swept.count,
-						  &swept.opaque);
-	}
+	for (ca_addr at = arena->start; at < arena->end; at += heap->pool_bytes)
+		swept.count += sweep_one(worker, arena, region, at, mold + swept.count,
+					 &swept.opaque);
 	collector->swept[arena_index] = swept;
 }
 
@@ -185,7 +216,7 @@ struct pieces {
 };
 
 /* Its object, if it has been found. */
-static bool holds_found(const struct ca_region *region, const struct ca_block *block)
+bool ca_block_holds_found(const struct ca_region *region, const struct ca_block *block)
 {
 	for (size_t i = 0; i < CA_COUNT(pre_sizes); i++)
 		if (pre_sizes[i] < block->room &&
@@ -218,7 +249,7 @@ static void count_block(struct ca_worker *worker, struct ca_region *region,
 	struct ca_shape shape;
 
 	worker->trust.blocks++;
-	if (holds_found(region, block))
+	if (ca_block_holds_found(region, block))
 		return;
 	if (!test_bit(region->owned, region, block->address) &&
 	    (test_bit(region->corpses, region, block->address) ||
@@ -242,7 +273,7 @@ static void sweep_block(const struct pieces *pieces, struct ca_worker *worker,
 		return;
 	if (pieces->counting)
 		count_block(worker, region, &block);
-	else if (!holds_found(region, &block))
+	else if (!ca_block_holds_found(region, &block))
 		claim_block(worker, region, &block);
 }
 

@@ -82,9 +82,9 @@ static void visit_buffer(struct ca_visitor *v, ca_addr start, uint64_t bytes, en
 	uint64_t word, mask;
 
 	if (!is_plausible(worker, start, bytes)) {
-		ca_warn(worker->collector->objects->ctx, "damaged-object", start,
-			"its buffer is left out of the sizes",
-			"an object says that it has more memory than the process");
+		ca_warn_bytes(worker->collector->objects->ctx, "damaged-object", start, 0,
+			      "its buffer is left out of the sizes",
+			      "an object says that it has more memory than the process");
 		return;
 	}
 	if (how == CA_BUFFER_COUNTED)

@@ -101,8 +101,10 @@ static void read_threads(struct ca_runtime *rt, uint32_t interp, size_t *capacit
 	for (; at; at = pointer_at(rt->image, at, layout->thread.next)) {
 		if (rt->thread_count == MAX_THREADS || ca_loop_closed(&loop, at) ||
 		    pointer_at(rt->image, at, layout->thread.interp) != rt->interps[interp].address) {
-			ca_warn(rt->ctx, "thread-list", at, "threads after it are missing, with their frames",
-				"the interpreter's list of threads is damaged");
+			ca_warn_bytes(rt->ctx, "thread-list", at, 0, "threads after it are missing, with their frames",
+				      "the interpreter's list of threads is damaged: %zu were read, and the kernel "
+				      "knows %zu of this process",
+				      rt->thread_count, rt->image->lwp_count);
 			return;
 		}
 		rt->threads = ca_grow(rt->threads, capacity, rt->thread_count + 1, sizeof(*rt->threads));
@@ -141,9 +143,10 @@ bool ca_read_interps(struct ca_runtime *rt)
 
 		if (!owned || rt->interp_count == MAX_INTERPS || ca_loop_closed(&loop, at)) {
 			if (rt->interp_count)
-				ca_warn(rt->ctx, "interpreter-list", at,
-					"interpreters after it are missing, with their objects",
-					"the runtime's list of interpreters is damaged");
+				ca_warn_bytes(rt->ctx, "interpreter-list", at, 0,
+					      "interpreters after it are missing, with their objects",
+					      "the runtime's list of interpreters is damaged: %zu were read",
+					      rt->interp_count);
 			break;
 		}
 		rt->interps = ca_grow(rt->interps, &capacity, rt->interp_count + 1, sizeof(*rt->interps));

@@ -204,9 +204,9 @@ static bool find_type_type(struct ca_runtime *rt)
 /* Its beginning and its end: what is not made yet, or gone already, contradicts nothing. */
 static const struct stage {
 	const char *kind, *text, *effect, *remedy;
-} starting = {"starting", "the interpreter is still starting", "what it has not made yet is in no figure",
+} starting = {"starting", "the interpreter is still starting", "what is there counts, what it has not made yet does not",
 	      "try again when it has started"},
-  ending = {"finalizing", "the interpreter is ending", "what it has freed already is in no figure", ""};
+  ending = {"finalizing", "the interpreter is ending", "what is there counts, what it has freed already does not", ""};
 
 static const struct stage *stage_of(const struct ca_runtime *rt)
 {
@@ -241,8 +241,8 @@ static void warn_inferred(struct ca_runtime *rt)
 {
 	if (!table_covers(rt->table, rt->minor, rt->micro))
 		ca_warn(rt->ctx, "layout-inferred", 0,
-			"sizes that this release changed, if any, are those of the other; most roots in the "
-			"interpreter's state have no name",
+			"counts are right; sizes that this release changed, if any, are those of the other; "
+			"most roots in the interpreter's state have no name",
 			"no layout is known for CPython %s: that of 3.%u.%u to 3.%u.%u is used, and what "
 			"could be checked in memory was",
 			rt->version, rt->table->minor, rt->table->first_micro, rt->table->minor,
@@ -262,12 +262,13 @@ static bool is_collecting(const struct ca_runtime *rt)
 
 static void warn_contradicted(const struct ca_runtime *rt, const struct ca_group *group)
 {
-	bool collector = group->score == ca_score_collector;
+	const char *kind = group->score == ca_score_collector ? "collector-lists" : "layout-contradicted";
+	const char *text = "damaged, or not where this release has it";
 
-	ca_warn(rt->ctx, collector ? "collector-lists" : "layout-contradicted", rt->address,
-		collector ? "objects over 512 bytes that only these lists reach may be missing"
-			  : "what is read through it may be missing or wrong",
-		"damaged, or not where this release has it: %s", group->what);
+	if (group->lost)
+		ca_warn_bytes(rt->ctx, kind, rt->address, 0, group->effect, "%s: %s", text, group->what);
+	else
+		ca_warn(rt->ctx, kind, rt->address, group->effect, "%s: %s", text, group->what);
 }
 
 /* Of a release with a table of its own, graph/ looks at what it finds there. */
@@ -277,8 +278,7 @@ static void settle_roots(struct ca_runtime *rt)
 		if (ca_settle_group(rt, group))
 			continue;
 		ca_settle_without(rt, group);
-		ca_warn(rt->ctx, "layout-not-found", rt->address,
-			"objects that only it holds are shown as held by C",
+		ca_warn(rt->ctx, "layout-not-found", rt->address, group->effect,
 			"not found in this release: %s", group->what);
 	}
 }
@@ -484,7 +484,8 @@ struct ca_error *ca_runtime_open_with(struct ca_context *ctx, const struct ca_im
 	}
 	rt->collecting = is_collecting(rt);
 	if (rt->collecting)
-		ca_warn(ctx, "collecting", 0, "objects that it has freed by half count as they are",
+		ca_warn(ctx, "collecting", 0,
+			"what it has freed by half counts as it is, among the objects that it looks at",
 			"the core was taken in the middle of a collection");
 
 	ca_addr secret = ca_module_symbol(rt->module, "_Py_HashSecret");

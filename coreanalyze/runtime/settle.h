@@ -24,6 +24,8 @@ struct ca_group {
 	uint8_t align;                    /* of the fields, bytes */
 	bool two;                         /* two of them may have moved */
 	bool evidence;                    /* nothing moves to where nothing is said */
+	bool lost;                        /* without it objects may be missing */
+	const char *effect;               /* what the answer lacks without it */
 };
 
 /* The fields of a group become absent. */

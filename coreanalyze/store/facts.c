@@ -96,9 +96,21 @@ uint32_t ca_fact_enum(struct ca_facts *facts, uint32_t value, uint32_t end)
 
 /* ---- warnings ---------------------------------------------------------------- */
 
-static uint64_t count_before(const struct ca_warnings *before, size_t i)
+/* What this stage added to warning i: counts and bytes only grow. */
+static struct ca_warning added(const struct ca_warnings *before, const struct ca_warnings *after, size_t i)
 {
-	return before && i < before->count ? before->items[i].count : 0;
+	struct ca_warning warning = after->items[i];
+
+	if (before && i < before->count) {
+		warning.count -= before->items[i].count;
+		warning.bytes -= before->items[i].bytes;
+	}
+	return warning;
+}
+
+static bool is_any(const struct ca_warning *warning)
+{
+	return warning->count || warning->bytes;
 }
 
 void ca_facts_of_warnings(struct ca_facts *facts, struct ca_context *ctx,
@@ -106,17 +118,19 @@ void ca_facts_of_warnings(struct ca_facts *facts, struct ca_context *ctx,
 {
 	size_t count = 0;
 
-	for (size_t i = 0; facts->saving && i < after->count; i++)
-		count += after->items[i].count > count_before(before, i);
-	count = ca_fact_count(facts, count, 5 * 8);
+	for (size_t i = 0; facts->saving && i < after->count; i++) {
+		struct ca_warning warning = added(before, after, i);
+
+		count += is_any(&warning);
+	}
+	count = ca_fact_count(facts, count, 6 * 8);
 	for (size_t i = 0, told = 0; told < count; i++) {
 		struct ca_warning warning = {0};
 		const char *text;
 
 		if (facts->saving) {
-			warning = after->items[i];
-			warning.count -= count_before(before, i);
-			if (!warning.count)
+			warning = added(before, after, i);
+			if (!is_any(&warning))
 				continue;
 		}
 		text = warning.text;
@@ -125,6 +139,7 @@ void ca_facts_of_warnings(struct ca_facts *facts, struct ca_context *ctx,
 		ca_fact_shown(facts, &warning.effect);
 		ca_fact_u64(facts, &warning.first);
 		ca_fact_u64(facts, &warning.count);
+		ca_fact_u64(facts, &warning.bytes);
 		warning.text = (char *)text;
 		if (!facts->saving && !facts->damaged)
 			ca_warn_again(ctx, &warning);

@@ -199,9 +199,11 @@ void ca_snapshot_look(struct ca_snapshot *snapshot)
 {
 	uint64_t now = ca_packed_damage(snapshot->image);
 
-	for (; snapshot->damage < now; snapshot->damage++)
+	for (; snapshot->damage < now; snapshot->damage++) {
 		ca_warn(snapshot->ctx, "damaged-snapshot", 0, "values and names from there are missing or wrong",
 			"a part of the snapshot's memory is damaged");
+		ca_warn_weigh(snapshot->ctx, "damaged-snapshot", ca_chunk_bytes(snapshot->image));
+	}
 }
 
 /* ---- the runtime ------------------------------------------------------------------- */

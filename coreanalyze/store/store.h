@@ -43,7 +43,7 @@
 
 #include "../graph/graph.h"
 
-enum { CA_STORE_VERSION = 1 };
+enum { CA_STORE_VERSION = 2 };
 
 enum ca_stage { CA_STAGE_IMAGE, CA_STAGE_RUNTIME, CA_STAGE_OBJECTS, CA_STAGE_GRAPH, CA_STAGES };
 

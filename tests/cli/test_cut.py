@@ -65,6 +65,9 @@ def check_answer(document: dict, whole: dict, where: str) -> None:
     assert re.search(r"\d+ of \d+ bytes are missing", texts.get("truncated", "")), (where, texts)
     for key, value in document["totals"].items():
         assert value <= whole["totals"][key], (where, key, document["totals"], whole["totals"])
+    missing = sum(whole["totals"][key] - document["totals"][key] for key in ("bytes", "owned"))
+    assert missing <= sum(w["bytes"] for w in document["warnings"]), (
+        where, missing, document["warnings"])
 
 
 def check_kind(kind: str) -> None:

@@ -87,7 +87,8 @@ def test_damage_is_seen():
             with open(bad, "wb") as f:
                 f.write(whole[:size])
             assert check(bad, "types", f"cut to {size}").returncode == 3
-        for version in (0, 2, 0xffffffff):
+        own, = struct.unpack_from("<I", whole, 8)
+        for version in (0, own - 1, own + 1, 0xffffffff):
             with open(bad, "wb") as f:
                 f.write(whole[:8] + struct.pack("<I", version) + whole[12:])
             done = check(bad, "types", f"version {version}")

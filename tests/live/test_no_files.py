@@ -36,6 +36,8 @@ def check_same(whole: tuple[dict, dict], part: tuple[dict, dict]) -> int:
         # The size of an array's items is in the binary.
         assert not same or (name == "array.array" and "array-items" in warned), (
             name, row, whole[1][name])
+    missing = sum(whole[0]["totals"][key] - part[0]["totals"][key] for key in ("bytes", "owned"))
+    assert 0 <= missing <= sum(w["bytes"] for w in part[0]["warnings"]), (missing, part[0]["warnings"])
     said = [w["text"] for w in part[0]["warnings"] if w["kind"] == "unnamed-types"]
     assert [int(text.split()[0]) for text in said] == ([unnamed] if unnamed else []), (unnamed, said)
     lost = [row for name, row in whole[1].items() if name not in part[1]]

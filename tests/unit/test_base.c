@@ -291,14 +291,37 @@ static void test_warning__keeps_the_first_and_counts_the_rest(void)
 
 	ca_context_init(&ctx);
 	ca_warn(&ctx, "one", 0x10, "effect", "first %d", 1);
-	ca_warn(&ctx, "two", 0, NULL, "other");
-	ca_warn(&ctx, "one", 0x20, "other effect", "second");
-	CU_ASSERT_EQUAL_FATAL(ctx.warnings.count, 2);
+	ca_warn(&ctx, "two", 0, "", "other");
+	ca_warn(&ctx, "one", 0x20, "effect", "second");
+	ca_warn(&ctx, "one", 0x30, "other effect", "third");
+	CU_ASSERT_EQUAL_FATAL(ctx.warnings.count, 3);
 	CU_ASSERT_STRING_EQUAL(ctx.warnings.items[0].text, "first 1");
 	CU_ASSERT_STRING_EQUAL(ctx.warnings.items[0].effect, "effect");
 	CU_ASSERT_EQUAL(ctx.warnings.items[0].first, 0x10);
 	CU_ASSERT_EQUAL(ctx.warnings.items[0].count, 2);
 	CU_ASSERT_STRING_EQUAL(ctx.warnings.items[1].effect, "");
+	CU_ASSERT_STRING_EQUAL(ctx.warnings.items[2].text, "third");
+	CU_ASSERT_EQUAL(ctx.warnings.items[2].count, 1);
+	ca_context_fini(&ctx);
+}
+
+static void test_warning__sums_bytes(void)
+{
+	struct ca_context ctx;
+
+	ca_context_init(&ctx);
+	ca_warn(&ctx, "named", 0, "names are missing", "no file");
+	ca_warn_weigh(&ctx, "nowhere", 5);
+	CU_ASSERT_FALSE(ctx.warnings.lost);
+	CU_ASSERT_EQUAL_FATAL(ctx.warnings.count, 1);
+	CU_ASSERT_EQUAL(ctx.warnings.items[0].bytes, 0);
+	ca_warn_bytes(&ctx, "pool", 0x10, 4096, "its objects are missing", "first");
+	ca_warn_bytes(&ctx, "pool", 0x20, 16384, "its objects are missing", "second");
+	ca_warn_weigh(&ctx, "pool", 3);
+	CU_ASSERT_TRUE(ctx.warnings.lost);
+	CU_ASSERT_EQUAL_FATAL(ctx.warnings.count, 2);
+	CU_ASSERT_EQUAL(ctx.warnings.items[1].bytes, 4096 + 16384 + 3);
+	CU_ASSERT_EQUAL(ctx.warnings.items[1].count, 2);
 	ca_context_fini(&ctx);
 }
 
@@ -389,6 +412,7 @@ CU_TestInfo ca_tests_base[] = {
 	{ "text parses sizes", test_text__parses_sizes },
 	{ "warning keeps the first and counts the rest",
 	  test_warning__keeps_the_first_and_counts_the_rest },
+	{ "warning sums bytes", test_warning__sums_bytes },
 	{ "parallel does each item once", test_parallel__does_each_item_once },
 	{ "parallel goes upwards with one thread", test_parallel__goes_upwards_with_one_thread },
 	CU_TEST_INFO_NULL,

@@ -912,6 +912,7 @@ static void test_core__goes_on_when_cut_short(void)
 	CU_ASSERT_PTR_NOT_NULL_FATAL(opened.image);
 	CU_ASSERT_FALSE(opened.image->complete);
 	CU_ASSERT_TRUE(warned(&opened, "truncated"));
+	CU_ASSERT_EQUAL(opened.ctx.warnings.items[0].bytes, 5 * PAGE + 100);
 	CU_ASSERT_EQUAL(opened.image->pid, 77);
 	CU_ASSERT_STRING_EQUAL(opened.image->arch, "x86_64");
 	CU_ASSERT_FALSE(ca_image_u64(opened.image, HEAP, &word));
@@ -942,6 +943,7 @@ static void test_mappings__know_what_is_missing(void)
 	CU_ASSERT_FALSE(opened.image->complete);
 	CU_ASSERT_TRUE(warned(&opened, "missing-memory"));
 	CU_ASSERT_EQUAL(opened.ctx.warnings.items[0].first, 0x20000000);
+	CU_ASSERT_EQUAL(opened.ctx.warnings.items[0].bytes, 2 * PAGE);
 	close_opened(&opened);
 	remove_scene(&scene);
 }

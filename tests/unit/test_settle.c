@@ -40,8 +40,8 @@ static struct ca_runtime make_runtime(bool proved)
 	return rt;
 }
 
-static const struct ca_group one = {"it", score_gc, {AT(interp.gc)}, 8, false, true};
-static const struct ca_group both = {"both", score_both, {AT(interp.gc), AT(interp.id)}, 8, true, true};
+static const struct ca_group one = {"it", score_gc, {AT(interp.gc)}, 8, false, true, false, ""};
+static const struct ca_group both = {"both", score_both, {AT(interp.gc), AT(interp.id)}, 8, true, true, false, ""};
 
 static void test_settle__what_holds_stays(void)
 {
@@ -123,7 +123,7 @@ static void test_settle__nothing_moves_to_where_nothing_is_said(void)
 
 static void test_settle__the_best_wins_unless_the_release_is_known(void)
 {
-	static const struct ca_group lowest = {"it", score_lowest, {AT(interp.gc)}, 8, false, true};
+	static const struct ca_group lowest = {"it", score_lowest, {AT(interp.gc)}, 8, false, true, false, ""};
 	struct ca_runtime known = make_runtime(true), unknown = make_runtime(false);
 
 	CU_ASSERT(ca_settle_group(&known, &lowest));

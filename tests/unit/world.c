@@ -80,10 +80,22 @@ void world_close(struct world *world)
 	munmap(world->memory - PAGE, world->bytes + 2 * PAGE);
 }
 
-bool world_warned(const struct world *world, const char *kind)
+static const struct ca_warning *find_warning(const struct world *world, const char *kind)
 {
 	for (size_t i = 0; i < world->ctx.warnings.count; i++)
 		if (!strcmp(world->ctx.warnings.items[i].kind, kind))
-			return true;
-	return false;
+			return &world->ctx.warnings.items[i];
+	return NULL;
+}
+
+bool world_warned(const struct world *world, const char *kind)
+{
+	return find_warning(world, kind);
+}
+
+uint64_t world_warned_bytes(const struct world *world, const char *kind)
+{
+	const struct ca_warning *warning = find_warning(world, kind);
+
+	return warning ? warning->bytes : 0;
 }

@@ -35,5 +35,7 @@ enum { WORLD_TYPE_BYTES = 1024 };
 void world_type(struct world *world, ca_addr addr, const char *name, uint64_t flags,
 		uint64_t basicsize, uint64_t itemsize, ca_addr base);
 bool world_warned(const struct world *world, const char *kind);
+/* The bytes of the first warning of a kind; 0: there is none. */
+uint64_t world_warned_bytes(const struct world *world, const char *kind);
 
 #endif
