@@ -108,6 +108,6 @@ void ca_warn_missing(const struct ca_objects *objects)
 	bytes += weigh_others(objects);
 	if (bytes)
 		ca_warn_bytes(objects->ctx, "unowned-memory", 0, bytes,
-			      "it is in no figure: what missing objects own lies there, or what nothing leads to",
-			      "some memory that is at hand is of no object that was found");
+			      "what missing objects own, and objects that nothing leads to, lie there",
+			      "there is memory that is of no object that was found");
 }

@@ -367,8 +367,8 @@ def check_beginning(document: dict, where) -> None:
     few = trust["unexplained"] <= trust["blocks"] / 50
     assert few or "unexplained-blocks" in kinds, (where, trust)
     # An allocator, too, may be in the middle of something.
-    assert kinds <= {"starting", "collecting", "unexplained-blocks", "malloc-heap", "pool-count"}, (
-        where, document["warnings"])
+    assert kinds <= {"starting", "collecting", "unexplained-blocks", "malloc-heap", "pool-count",
+                     "unowned-memory"}, (where, document["warnings"])
 
 
 ENDING = """
