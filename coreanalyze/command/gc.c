@@ -280,7 +280,8 @@ static struct ca_error *show_gc(struct ca_request *request, struct ca_session *s
 		ca_line(show.w, "%s tracked objects are in no generation: %s",
 			ca_grouped(show.report.unlisted).text,
 			show.gc.collecting ? "the collection under way has them"
-					   : "an interpreter that was finalized before has left them");
+					   : "an interpreter that was finalized before has left them, unless a "
+					     "warning says that a list is damaged");
 	put_others(&show);
 	ca_gc_report_fini(&show.report);
 	return ca_end_document(show.w, session, NULL);
