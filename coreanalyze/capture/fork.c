@@ -116,7 +116,7 @@ static struct ca_error *choose(struct ca_capturing *c)
 
 	for (size_t i = 0; i < c->lwp_count; i++) {
 		const struct ca_lwp *lwp = &c->lwps[i];
-		const char *why = ca_inject_obstacle(lwp, f->mem, &c->vmas);
+		const char *why = ca_inject_obstacle(lwp, c->view, &c->vmas);
 
 		if (why)
 			obstacle = why;

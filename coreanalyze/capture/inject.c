@@ -16,6 +16,7 @@
 
 enum {
 	STACK_LEAST = 16 * 1024, /* below the stack pointer, mapped */
+	STACK_MOST = 64 * 1024 * 1024, /* where its guard is looked for */
 	USER_CS = 0x33,		 /* 64-bit code */
 	XSTATE_MAX = 64 * 1024,
 	SIGSET_BYTES = 8,
@@ -37,14 +38,32 @@ static const struct ca_vma *find_vma(const struct ca_vmas *vmas, ca_addr address
 	return NULL;
 }
 
-/* glibc keeps a thread's descriptor on top of its stack, in the same mapping. */
-static bool has_stack(const struct ca_lwp *lwp, const struct ca_vmas *vmas)
+/* What no thread may touch lies below it: a mapping, or as the pagemap tells. */
+static bool has_guard(const struct ca_view *view, const struct ca_vma *vma,
+		      const struct ca_vmas *vmas, ca_addr sp)
+{
+	const struct ca_vma *below = vma > vmas->items ? vma - 1 : vma;
+
+	return (below->end == vma->start && !below->flags) ||
+	       ca_guard_between(view->proc, sp - vma->start < STACK_MOST ? vma->start : sp - STACK_MOST, sp);
+}
+
+/*
+ * A C library keeps a thread's descriptor on top of its stack, in the same mapping. The
+ * main thread's is elsewhere, where other memory may lie below by chance; unless it is
+ * of a thread that called fork(), as its guard tells.
+ */
+static bool has_stack(const struct ca_lwp *lwp, const struct ca_view *view,
+		      const struct ca_vmas *vmas)
 {
 	const struct ca_vma *vma = find_vma(vmas, lwp->sp);
 
-	if (!vma || !(vma->flags & CA_SEG_WRITE) || vma->shared || lwp->sp - vma->start < STACK_LEAST)
+	if (!vma || !(vma->flags & CA_SEG_WRITE) || vma->shared || lwp->sp - vma->start < STACK_LEAST ||
+	    ca_guard_between(view->proc, lwp->sp - STACK_LEAST, lwp->sp))
 		return false;
-	return !strcmp(vma->path, "[stack]") || (lwp->fs_base > lwp->sp && lwp->fs_base < vma->end);
+	return !strcmp(vma->path, "[stack]") ||
+	       (lwp->fs_base > lwp->sp && lwp->fs_base < vma->end &&
+		(lwp->lwp != view->pid || has_guard(view, vma, vmas, lwp->sp)));
 }
 
 static bool in_sequence(int32_t lwp, int mem)
@@ -69,7 +88,8 @@ static bool is_dispatched(int32_t lwp)
 	return !ptrace(GET_SYSCALL_USER_DISPATCH, lwp, (void *)sizeof(config), config) && config[0];
 }
 
-const char *ca_inject_obstacle(const struct ca_lwp *lwp, int mem, const struct ca_vmas *vmas)
+const char *ca_inject_obstacle(const struct ca_lwp *lwp, const struct ca_view *view,
+			       const struct ca_vmas *vmas)
 {
 	const struct user_regs_struct *regs = lwp->registers;
 
@@ -77,10 +97,10 @@ const char *ca_inject_obstacle(const struct ca_lwp *lwp, int mem, const struct c
 		return "it runs 32-bit code";
 	if (lwp->signal)
 		return "it is about to take a signal";
-	if (!has_stack(lwp, vmas))
+	if (!has_stack(lwp, view, vmas))
 		return "there are less than 16 KiB of stack below it, or it runs on another stack "
 		       "than its thread's";
-	if (in_sequence(lwp->lwp, mem))
+	if (in_sequence(lwp->lwp, view->mem))
 		return "it is in a restartable sequence (rseq)";
 	if (is_dispatched(lwp->lwp))
 		return "its system calls are dispatched in user space (PR_SET_SYSCALL_USER_DISPATCH)";

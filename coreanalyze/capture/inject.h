@@ -58,7 +58,8 @@ struct ca_injection {
  * Why no call can be put into a thread that is stopped; NULL: it can. vmas: of its
  * process.
  */
-const char *ca_inject_obstacle(const struct ca_lwp *lwp, int mem, const struct ca_vmas *vmas);
+const char *ca_inject_obstacle(const struct ca_lwp *lwp, const struct ca_view *view,
+			       const struct ca_vmas *vmas);
 /* Makes the frame. False: the thread is gone, or its state is more than a frame holds. */
 bool ca_inject_prepare(struct ca_injection *injection);
 /*

@@ -44,7 +44,7 @@ static bool wait_in(const struct ca_view *view, const struct ca_gadgets *gadgets
 
 	if (!err)
 		err = ca_stop_registers(&stop, &arena, &lwps, &count);
-	bool done = !err && count && !ca_inject_obstacle(&lwps[0], mem, vmas) &&
+	bool done = !err && count && !ca_inject_obstacle(&lwps[0], view, vmas) &&
 		    ca_gadgets_hold(gadgets, mem) && call_wait(&injection, child);
 
 	ca_stop_release(&stop);

@@ -100,6 +100,8 @@ struct ca_plan {
 };
 /* By the process's pagemap; false with errno set. */
 bool ca_plan_make(int proc, const struct ca_vmas *vmas, struct ca_plan *plan);
+/* Whether pages there are guards, which nobody can touch, without being mapped so. */
+bool ca_guard_between(int proc, ca_addr start, ca_addr end);
 /* Without a pagemap: all that may have been written. */
 void ca_plan_all(const struct ca_vmas *vmas, struct ca_plan *plan);
 void ca_plan_fini(struct ca_plan *plan);

@@ -325,6 +325,25 @@ bool ca_plan_make(int proc, const struct ca_vmas *vmas, struct ca_plan *plan)
 	return done;
 }
 
+bool ca_guard_between(int proc, ca_addr start, ca_addr end)
+{
+	size_t count = (size_t)(ca_page_ceil(end) - ca_page_floor(start)) / CA_PAGE;
+	int pagemap = openat(proc, "pagemap", O_RDONLY | O_CLOEXEC);
+	bool found = false;
+
+	if (pagemap < 0)
+		return false;
+	uint64_t *entries = ca_alloc(count * sizeof(*entries));
+	ssize_t got = pread(pagemap, entries, count * sizeof(*entries),
+			    (off_t)(start / CA_PAGE * sizeof(*entries)));
+
+	for (ssize_t i = 0; i < got / (ssize_t)sizeof(*entries); i++)
+		found |= (entries[i] & PAGE_GUARD) != 0;
+	free(entries);
+	close(pagemap);
+	return found;
+}
+
 void ca_plan_all(const struct ca_vmas *vmas, struct ca_plan *plan)
 {
 	ca_plan_fini(plan);

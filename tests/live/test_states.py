@@ -12,6 +12,7 @@ import ctypes
 import os
 import resource
 import shutil
+import signal
 import struct
 import subprocess
 import tempfile
@@ -265,8 +266,38 @@ def test_strict_overcommit():
 
 def test_small_stack_of_a_coroutine():
     with tempfile.TemporaryDirectory() as directory:
-        with Program(compiled.program("places", directory), "coroutine") as program:
-            check(program, "none of its 1 threads can run our call", "another stack")
+        path = compiled.program("places", directory)
+        for kind in ("coroutine", "neighbour"):
+            with Program(path, kind) as program:
+                check(program, "none of its 1 threads can run our call", "another stack")
+
+
+FORKS_IN_A_THREAD = """
+import os, sys, threading
+def fork():
+    if os.fork():
+        os.wait()
+        return
+    print("ready", flush=True)
+    for line in sys.stdin:
+        print(line, end="", flush=True)
+    os._exit(0)
+thread = threading.Thread(target=fork)
+thread.start()
+thread.join()
+"""
+
+
+def test_main_thread_on_the_stack_of_another():
+    with script(FORKS_IN_A_THREAD) as program, tempfile.TemporaryDirectory() as directory:
+        child, = children(program.pid)
+        try:
+            for more in ((), ("--fork",)):
+                tool.ask("capture", str(child), *more, "-o", os.path.join(directory, "core"))
+                assert program.ask("hello") == "hello" and not children(child)
+                wait_until(lambda: is_untouched(child))
+        finally:
+            os.kill(child, signal.SIGKILL)
 
 
 def test_restartable_sequence():

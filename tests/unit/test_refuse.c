@@ -195,21 +195,27 @@ static void test_refuse__more_than_there_is(void)
 /* ---- where its threads are ----------------------------------------------------------- */
 
 enum { CODE_64 = 0x33, CODE_32 = 0x23, PAGE = 4096 };
+#define GUARD UINT64_C(0xff000)
 #define STACK UINT64_C(0x100000)
 #define OTHER UINT64_C(0x200000)
+#define MAIN UINT64_C(0x300000)
 
 /* Of no thread of ours: what ptrace() would tell is that there is nothing. */
-static void expect_obstacle(const struct user_regs_struct *regs, struct ca_lwp lwp, const char *why)
+static void expect_obstacle(const struct user_regs_struct *regs, struct ca_lwp lwp, bool is_main,
+			    const char *why)
 {
 	static struct ca_vma items[] = {
+		{ .start = GUARD, .end = STACK, .path = "" },
 		{ .start = STACK, .end = STACK + 16 * PAGE, .flags = CA_SEG_READ | CA_SEG_WRITE, .path = "" },
-		{ .start = OTHER, .end = OTHER + 16 * PAGE, .flags = CA_SEG_READ | CA_SEG_WRITE,
+		{ .start = OTHER, .end = OTHER + 16 * PAGE, .flags = CA_SEG_READ | CA_SEG_WRITE, .path = "" },
+		{ .start = MAIN, .end = MAIN + 16 * PAGE, .flags = CA_SEG_READ | CA_SEG_WRITE,
 		  .path = "[stack]" },
 	};
 	struct ca_vmas vmas = { .items = items, .count = CA_COUNT(items) };
+	struct ca_view view = { .pid = is_main ? lwp.lwp : lwp.lwp + 1, .proc = -1, .mem = -1 };
 
 	lwp.registers = regs;
-	const char *found = ca_inject_obstacle(&lwp, -1, &vmas);
+	const char *found = ca_inject_obstacle(&lwp, &view, &vmas);
 
 	CU_ASSERT_EQUAL(found != NULL, why != NULL);
 	CU_ASSERT_TRUE(!found || (why && strstr(found, why)));
@@ -218,18 +224,28 @@ static void expect_obstacle(const struct user_regs_struct *regs, struct ca_lwp l
 static void test_refuse__place(void)
 {
 	struct user_regs_struct regs = { .cs = CODE_64 }, old = { .cs = CODE_32 };
-	const ca_addr top = STACK + 15 * PAGE;
+	const struct ca_lwp usual = { .sp = STACK + 8 * PAGE, .fs_base = STACK + 15 * PAGE };
+	struct ca_lwp lwp = usual;
 
-	expect_obstacle(&regs, (struct ca_lwp){ .sp = STACK + 8 * PAGE, .fs_base = top }, NULL);
-	expect_obstacle(&regs, (struct ca_lwp){ .sp = OTHER + 8 * PAGE, .fs_base = top }, NULL);
-	expect_obstacle(&old, (struct ca_lwp){ .sp = STACK + 8 * PAGE, .fs_base = top }, "32-bit");
-	expect_obstacle(NULL, (struct ca_lwp){ .sp = STACK + 8 * PAGE, .fs_base = top }, "32-bit");
-	expect_obstacle(&regs, (struct ca_lwp){ .sp = STACK + 8 * PAGE, .fs_base = top, .signal = 10 },
-			"signal");
+	expect_obstacle(&regs, usual, false, NULL);
+	expect_obstacle(&regs, usual, true, NULL); /* of a fork() by a thread */
+	expect_obstacle(&old, usual, false, "32-bit");
+	expect_obstacle(NULL, usual, false, "32-bit");
+	lwp.signal = 10;
+	expect_obstacle(&regs, lwp, false, "signal");
+	lwp = (struct ca_lwp){ .sp = MAIN + 8 * PAGE, .fs_base = OTHER };
+	expect_obstacle(&regs, lwp, true, NULL);
 	/* Too near to its end; on another thread's, or nobody's. */
-	expect_obstacle(&regs, (struct ca_lwp){ .sp = STACK + 4 * PAGE - 8, .fs_base = top }, "16 KiB");
-	expect_obstacle(&regs, (struct ca_lwp){ .sp = STACK + 8 * PAGE, .fs_base = OTHER }, "another stack");
-	expect_obstacle(&regs, (struct ca_lwp){ .sp = 0x1000, .fs_base = top }, "another stack");
+	lwp = (struct ca_lwp){ .sp = STACK + 4 * PAGE - 8, .fs_base = usual.fs_base };
+	expect_obstacle(&regs, lwp, false, "16 KiB");
+	lwp = (struct ca_lwp){ .sp = usual.sp, .fs_base = OTHER };
+	expect_obstacle(&regs, lwp, false, "another stack");
+	lwp = (struct ca_lwp){ .sp = 0x1000, .fs_base = usual.fs_base };
+	expect_obstacle(&regs, lwp, false, "another stack");
+	/* By chance below the main thread's descriptor. */
+	lwp = (struct ca_lwp){ .sp = OTHER + 8 * PAGE, .fs_base = OTHER + 15 * PAGE };
+	expect_obstacle(&regs, lwp, false, NULL);
+	expect_obstacle(&regs, lwp, true, "another stack");
 }
 
 /* ---- what its processor holds ---------------------------------------------------------- */

@@ -5,6 +5,7 @@
  *
  *   rseq        in a restartable sequence, but for the moment of an answer
  *   coroutine   on a small stack that is not the thread's
+ *   neighbour   on one that lies below the thread's descriptor
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -12,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <ucontext.h>
 #include <unistd.h>
 #if __has_include(<sys/rseq.h>)
@@ -97,13 +99,14 @@ static void forever(void)
 		answer();
 }
 
-static void on_another_stack(void)
+enum { BYTES = 64 * 1024 };
+
+static void on_another_stack(void *stack)
 {
-	enum { BYTES = 64 * 1024 };
 	static ucontext_t own, other;
 
 	getcontext(&other);
-	other.uc_stack.ss_sp = malloc(BYTES);
+	other.uc_stack.ss_sp = stack;
 	other.uc_stack.ss_size = BYTES;
 	makecontext(&other, forever, 0);
 	swapcontext(&own, &other);
@@ -115,7 +118,10 @@ int main(int argc, char **argv)
 		return 2;
 	if (!strcmp(argv[1], "rseq"))
 		in_sequences();
+	else if (!strcmp(argv[1], "coroutine"))
+		on_another_stack(malloc(BYTES));
 	else
-		on_another_stack();
+		on_another_stack(mmap(NULL, BYTES, PROT_READ | PROT_WRITE,
+				      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
 	return 0;
 }
