@@ -12,7 +12,7 @@
 
 enum {
 	LOOK_MS = 2000,         /* who there is */
-	LOOK_SOON_MS = 200,     /* after one has ended: its successor comes at once */
+	LOOK_SOON_MS = 200,     /* after one has ended, whose successor comes at once, or is just there */
 	GRACE_MS = 5000,        /* for a capture that is under way when we are to stop */
 	EVENTS = 32,
 };
@@ -108,9 +108,8 @@ static void take_process(void *arg, const struct ca_proc_row *row)
 
 static void look_around(struct ca_watch_loop *loop, int64_t now)
 {
-	loop->look_due = now + LOOK_MS;
-	ca_source_look(&loop->source, loop->look_soon, take_process, loop);
-	loop->look_soon = false;
+	loop->look_soon = ca_source_look(&loop->source, loop->look_soon, take_process, loop);
+	loop->look_due = now + (loop->look_soon ? LOOK_SOON_MS : LOOK_MS);
 	if (loop->groups.unarmed && !loop->untriggered) {
 		ca_loop_tell_trouble(loop, "the kernel does not tell of memory pressure here: its average over ten "
 				   "seconds is read instead");

@@ -49,10 +49,12 @@ bool ca_proc_row(int32_t pid, struct ca_proc_row *row);
 struct ca_proc_row *ca_proc_rows(size_t *count);
 /* The newest number that was given to a process; changes when there is a new one. */
 uint64_t ca_proc_newest(void);
+/* How long it has been there, in milliseconds. */
+int64_t ca_proc_age(const struct ca_proc_row *row);
 /* Its arguments, blanks between them. */
 bool ca_proc_command_line(int32_t pid, char *text, size_t bytes);
 bool ca_proc_same_program(int32_t a, int32_t b);
-/* Bytes resident, by an open statm; false when it is gone. */
+/* Bytes resident, by an open statm; while it ends, what it had at last. False when it is gone. */
 bool ca_proc_resident(int statm, uint64_t *bytes);
 /* Bytes of memory of its own, in memory or swapped out: what a capture holds. */
 uint64_t ca_proc_private(int32_t pid);
@@ -65,8 +67,12 @@ struct ca_source {
 	int64_t looked;     /* and when that was; 0: never */
 };
 typedef void ca_source_take(void *arg, const struct ca_proc_row *row);
-/* Calls back for each process that is to be watched, known ones too. soon: do not spare the look. */
-void ca_source_look(struct ca_source *source, bool soon, ca_source_take *take, void *arg);
+/*
+ * Calls back for each process that is to be watched, known ones too. soon: do not
+ * spare the look. True: there are forks that may yet start another program: look
+ * again soon.
+ */
+bool ca_source_look(struct ca_source *source, bool soon, ca_source_take *take, void *arg);
 
 /* ---- group.c: memory groups ------------------------------------------------- */
 

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { STAT_BYTES = 1024, STATUS_BYTES = 8192 };
@@ -65,6 +66,15 @@ struct ca_proc_row *ca_proc_rows(size_t *count)
 	return rows;
 }
 
+int64_t ca_proc_age(const struct ca_proc_row *row)
+{
+	struct timespec up;
+
+	clock_gettime(CLOCK_BOOTTIME, &up);
+	return (int64_t)up.tv_sec * 1000 + up.tv_nsec / 1000000 -
+	       (int64_t)(row->started * 1000 / (uint64_t)sysconf(_SC_CLK_TCK));
+}
+
 uint64_t ca_proc_newest(void)
 {
 	unsigned long long newest = 0;
@@ -112,7 +122,8 @@ bool ca_proc_resident(int statm, uint64_t *bytes)
 	text[got] = '\0';
 	if (sscanf(text, "%*s %llu", &pages) != 1)
 		return false;
-	*bytes = pages * (uint64_t)sysconf(_SC_PAGESIZE);
+	if (pages)
+		*bytes = pages * (uint64_t)sysconf(_SC_PAGESIZE);
 	return true;
 }
 

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 enum {
+	YOUNG_MS = 100, /* a fork that is to start another program has done so by then */
 	UNSPARED_MS = 10 * 1000, /* a program may start another name without a new number */
 	COMMAND_LINE_BYTES = 16384,
 	CGROUPS_DEEP = 16,
@@ -22,6 +23,7 @@ struct look {
 	size_t count;
 	ca_source_take *take;
 	void *arg;
+	bool young; /* somebody is */
 };
 
 static const struct ca_proc_row *find_row(const struct look *look, int32_t pid)
@@ -45,7 +47,15 @@ static bool descends_from(const struct look *look, const struct ca_proc_row *row
 	return false;
 }
 
-static void take_family(const struct look *look, int32_t pid)
+static void take_grown(struct look *look, const struct ca_proc_row *row)
+{
+	if (ca_proc_age(row) < YOUNG_MS)
+		look->young = true;
+	else
+		look->take(look->arg, row);
+}
+
+static void take_family(struct look *look, int32_t pid)
 {
 	const struct ca_proc_row *master = find_row(look, pid);
 
@@ -56,7 +66,7 @@ static void take_family(const struct look *look, int32_t pid)
 		const struct ca_proc_row *row = &look->rows[i];
 
 		if (descends_from(look, row, pid) && ca_proc_same_program(row->pid, pid))
-			look->take(look->arg, row);
+			take_grown(look, row);
 	}
 }
 
@@ -95,7 +105,7 @@ static bool is_ours(const struct look *look, const struct ca_proc_row *row)
 	return false;
 }
 
-static void take_named(const struct look *look)
+static void take_named(struct look *look)
 {
 	char *text = ca_alloc(COMMAND_LINE_BYTES);
 
@@ -104,7 +114,7 @@ static void take_named(const struct look *look)
 
 		if (!is_ours(look, row) && ca_proc_command_line(row->pid, text, COMMAND_LINE_BYTES) &&
 		    !regexec(look->watch->name, text, 0, NULL, 0))
-			look->take(look->arg, row);
+			take_grown(look, row);
 	}
 	free(text);
 }
@@ -172,21 +182,21 @@ static void take_cgroup(const struct look *look)
 
 /* ---- the look ------------------------------------------------------------------------ */
 
-void ca_source_look(struct ca_source *source, bool soon, ca_source_take *take, void *arg)
+bool ca_source_look(struct ca_source *source, bool soon, ca_source_take *take, void *arg)
 {
 	const struct ca_watch *watch = source->watch;
 	struct look look = { .watch = watch, .take = take, .arg = arg };
 
 	if (watch->cgroup) {
 		take_cgroup(&look);
-		return;
+		return false;
 	}
 	/* Without a new process there is nobody new: asked in one read, not in hundreds. */
 	uint64_t newest = ca_proc_newest();
 	int64_t now = ca_watch_now();
 
 	if (!soon && newest && newest == source->newest && now - source->looked < UNSPARED_MS)
-		return;
+		return false;
 	source->newest = newest;
 	source->looked = now;
 	look.rows = ca_proc_rows(&look.count);
@@ -195,4 +205,5 @@ void ca_source_look(struct ca_source *source, bool soon, ca_source_take *take, v
 	else
 		take_family(&look, watch->pid_file ? number_in(watch->pid_file) : watch->pid);
 	free(look.rows);
+	return look.young;
 }

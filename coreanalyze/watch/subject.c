@@ -53,17 +53,6 @@ const char *ca_trigger_name(enum ca_trigger trigger)
 
 /* ---- its life ------------------------------------------------------------------- */
 
-static int64_t date_of(uint64_t ticks)
-{
-	struct timespec up;
-
-	clock_gettime(CLOCK_BOOTTIME, &up);
-	int64_t age = (int64_t)up.tv_sec * 1000 + up.tv_nsec / 1000000 -
-		      (int64_t)(ticks * 1000 / (uint64_t)sysconf(_SC_CLK_TCK));
-
-	return ca_watch_date() - age;
-}
-
 bool ca_subject_open(struct ca_subject *subject, const struct ca_proc_row *row,
 		     const struct ca_watch *watch, int64_t now)
 {
@@ -73,7 +62,7 @@ bool ca_subject_open(struct ca_subject *subject, const struct ca_proc_row *row,
 	*subject = (struct ca_subject){
 		.pid = row->pid,
 		.started = row->started,
-		.started_date = date_of(row->started),
+		.started_date = ca_watch_date() - ca_proc_age(row),
 		.due = now,
 		.every_due = watch->every_ms ? now + (int64_t)watch->every_ms : CA_NEVER_MS,
 	};

@@ -310,7 +310,7 @@ def test_preforking_server():
             is_watched(watch, [server.pid, *server.workers()])
             seen |= {server.pid, *server.workers()}
         assert {e["pid"] for e in watch.those(event="found")} == seen, watch.events
-        assert len(watch.those(event="captured")) == 1, watch.events
+        assert {e["pid"] for e in watch.those(event="captured")} == {grown}, watch.events
 
 
 def test_pid_and_its_workers():
@@ -322,6 +322,16 @@ def test_pid_and_its_workers():
                 os.killpg(server.pid, signal.SIGKILL)
                 assert watch.end() == 0
         assert len(watch.those(event="ended")) == len(watch.those(event="found")) >= 3
+
+
+def test_what_it_starts():
+    """A fork that has not yet started another program is none of its workers."""
+    with Worker("forks") as worker:
+        for options in (["--pid", str(worker.pid)], ["--name", "worker.py forks$"]) * 4:
+            with directory() as folder, Watch(folder, *options, "--every", "1h") as watch:
+                watch.until(event="found")
+                assert watch.stop() == 0
+            assert {e["pid"] for e in watch.those(event="found")} == {worker.pid}, watch.events
 
 
 def test_name():

@@ -16,6 +16,7 @@ MODE is what goes on beside:
   grow      nothing; each line on stdin is so many MiB more of them
   forked    as heap, with a child that shares it
   spawn     starts programs, one after the other
+  forks     starts programs by forks, a moment after each
   signals   counts the real-time signals that reach it; a line gets the count
 """
 
@@ -70,6 +71,14 @@ def spawn():
         subprocess.run(["true"])
 
 
+def forks():
+    while True:
+        if os.fork() == 0:
+            time.sleep(0.005)
+            os.execvp("true", ["true"])
+        os.wait()
+
+
 def fork():
     """A child that ends with us."""
     reader, writer = os.pipe()
@@ -102,6 +111,8 @@ def main():
         crowd()
     elif mode == "spawn":
         start(spawn)
+    elif mode == "forks":
+        start(forks)
     elif mode in ("heap", "forked"):
         grow(number)
         if mode == "forked":
