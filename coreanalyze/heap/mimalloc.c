@@ -46,7 +46,8 @@ struct finder {
 	ca_addr *heaps; /* mi_heap_t of the pages */
 	size_t heap_count, heap_capacity;
 	uint64_t pages, wrong, wrong_bytes; /* with a count of blocks that is not theirs */
-	ca_addr first_wrong;
+	uint64_t lost, lost_bytes;          /* whose head cannot be followed */
+	ca_addr first_wrong, first_lost;
 };
 
 struct segment {
@@ -89,9 +90,16 @@ static uint64_t number_at(const uint8_t *at, unsigned bytes)
 	return bytes == 8 ? ca_load_u64(at) : bytes == 4 ? ca_load_u32(at) : at[0] | (unsigned)at[1] << 8;
 }
 
-/* The page that begins with slice i; false when it is free, or none. */
-static bool read_page(const struct finder *f, const struct segment *s, uint64_t i,
-		      const uint8_t *bytes, struct page *page)
+static void lose(struct finder *f, ca_addr begin, uint64_t bytes)
+{
+	f->first_lost = f->first_lost ? f->first_lost : begin;
+	f->lost++;
+	f->lost_bytes += bytes;
+}
+
+/* The page that begins with slice i; false when it is free, or none, or lost. */
+static bool read_page(struct finder *f, const struct segment *s, uint64_t i, const uint8_t *bytes,
+		      struct page *page)
 {
 	ca_addr begin = s->address + i * SLICE_BYTES;
 	ca_addr end = begin + ca_load_u32(bytes + PAGE_SLICE_COUNT) * SLICE_BYTES;
@@ -105,8 +113,11 @@ static bool read_page(const struct finder *f, const struct segment *s, uint64_t 
 		page->block_bytes = end - begin; /* 2.1 has 32 bits for it */
 	page->start = f->form->page_start ? ca_load_u64(bytes + f->form->page_start)
 					  : begin + start_offset(page->block_bytes);
-	return page->start >= begin && page->start <= end &&
-	       page->capacity <= (end - page->start) / page->block_bytes;
+	if (page->start >= begin && page->start <= end &&
+	    page->capacity <= (end - page->start) / page->block_bytes)
+		return true;
+	lose(f, begin, end - begin);
+	return false;
 }
 
 /* Frees the blocks of a chain, which its first words link; false when it leaves the page. */
@@ -176,13 +187,16 @@ static void add_segment(struct finder *f, const struct segment *s)
 		const uint8_t *bytes = ca_image_at(f->image, s->address + f->form->slices +
 							     i * f->form->page_bytes,
 						   f->form->page_bytes);
+		uint64_t slices = bytes ? ca_load_u32(bytes + PAGE_SLICE_COUNT) : 0;
 		struct page page;
 
-		if (!bytes || !ca_load_u32(bytes + PAGE_SLICE_COUNT))
+		if (!slices || slices > s->slices - i) {
+			lose(f, s->address + i * SLICE_BYTES, (s->slices - i) * SLICE_BYTES);
 			return;
+		}
 		if (i >= s->info && read_page(f, s, i, bytes, &page))
 			add_page(f, bytes, &page);
-		i += ca_load_u32(bytes + PAGE_SLICE_COUNT);
+		i += slices;
 	}
 }
 
@@ -244,7 +258,7 @@ static struct finder try_form(struct ca_heap *heap, const struct form *form)
 
 static bool adds_up(const struct finder *f)
 {
-	return f->pages && f->wrong <= f->pages / 2;
+	return f->pages && f->wrong + f->lost <= f->pages / 2;
 }
 
 void ca_mimalloc_open(struct ca_heap *heap)
@@ -265,6 +279,10 @@ void ca_mimalloc_open(struct ca_heap *heap)
 				"free blocks of it may be taken for objects",
 				"%llu of %llu pages of mimalloc's count other blocks than they have",
 				(unsigned long long)f.wrong, (unsigned long long)f.pages);
+		if (f.lost)
+			ca_warn_bytes(heap->rt->ctx, "mimalloc-page", f.first_lost, f.lost_bytes,
+				"its objects are counted only where references reach them",
+				"%llu of mimalloc's pages have a damaged head", (unsigned long long)f.lost);
 	}
 	free(f.heaps);
 }

@@ -11,9 +11,8 @@ import struct
 import tempfile
 
 import cores
-import interpreters
 import tool
-from runner import each_python
+from runner import Skip, each_python, oldest_and_newest, one_of_each_minor
 
 # Lists whose heads are in pools, and whose items are malloc's; strings in pools, every
 # second of which is freed again; where the interpreter has its dicts, and a list of the collector.
@@ -54,11 +53,11 @@ SEGMENT, HEADER = struct.Struct("<IIQQQQQQ"), 48
 class Damaged:
     """A core that is written into, and put right again."""
 
-    def __init__(self, python, directory: str):
+    def __init__(self, python, directory: str, env: dict[str, str] | None = None):
         script = os.path.join(directory, "target.py")
         with open(script, "w") as f:
             f.write(SCRIPT)
-        with cores.Target(python, directory, script=script) as target:
+        with cores.Target(python, directory, script=script, env=env) as target:
             with open(target.truth_path()) as f:
                 self.truth = json.load(f)
             self.path = target.core("gcore", os.path.join(directory, "core"))
@@ -91,6 +90,10 @@ class Damaged:
             yield
             for place, data in before:
                 os.pwrite(f.fileno(), data, place)
+
+    def read(self, at: int, form: str) -> int:
+        with open(self.path, "rb") as f:
+            return struct.unpack(form, os.pread(f.fileno(), struct.calcsize(form), self.place(at)))[0]
 
     def ask(self, *writes: tuple[int, bytes]) -> tuple[int, dict]:
         """How many bytes are missing (below 0: too many), and the warnings by kind."""
@@ -176,21 +179,45 @@ def check_list(core: Damaged) -> None:
     assert f": {listed - left} objects" in text and listed - left > 1000, (text, listed, left)
 
 
-def of_each_minor() -> list:
-    """One of each: their allocators and collectors differ, their patches do not."""
-    return list({i.minor: i for i in interpreters.chosen() if not i.stripped}.values())
-
-
-@each_python()
+# Their allocators and collectors differ by minor version, not by patch.
+@each_python(among=one_of_each_minor)
 def test_what_is_missing(python):
-    if python not in of_each_minor():
-        return
     with tempfile.TemporaryDirectory() as directory:
         core = Damaged(python, directory)
         for check in (check_pools, check_free_blocks, check_chunks, check_structures):
             check(core)
         missing, warnings = core.ask()
         assert not missing and not warnings, (missing, warnings)
+
+
+# mimalloc's types.h, 2.1 and 2.2: mi_segment_t.slices, sizeof(mi_page_t), where and as what it has its block_size.
+FORMS = ((264, 80, 28, "<I"), (288, 96, 40, "<Q"))
+SLICE, CAPACITY = 64 << 10, 10
+
+
+def head_of_page(core: Damaged, address: int) -> int:
+    """Where mi_page_t of the page with that object is: small ones have one slice."""
+    segment = address & -(32 << 20)
+    for slices, page, size, form in FORMS:
+        at = segment + slices + (address - segment) // SLICE * page
+        if core.read(at, "<I") == 1 and core.read(at + size, form) in range(16, 1025, 16):
+            return at
+    raise AssertionError(f"no page of {address:#x}")
+
+
+@each_python(among=one_of_each_minor)
+def test_heads_of_mimalloc_pages(python):
+    if python.minor < (3, 13):
+        raise Skip("CPython 3.13 was the first to have mimalloc")
+    with tempfile.TemporaryDirectory() as directory:
+        core = Damaged(python, directory, {"PYTHONMALLOC": "mimalloc"})
+        pages = sorted({head_of_page(core, place) for place in core.truth["places"][::500]})[:2]
+        missing, warnings = core.ask(*((at + CAPACITY, b"\xff\xff") for at in pages))
+        assert warnings["mimalloc-page"]["bytes"] == len(pages) * SLICE, (pages, warnings)
+        # Where its slices are too many, nothing tells where the next page begins.
+        missing, warnings = core.ask((pages[0], b"\xff" * 4))
+        assert warnings["mimalloc-page"]["bytes"] % SLICE == 0, warnings
+        assert not core.ask()[1]
 
 
 # A finalizer runs before anything of the garbage is cleared, when all of it is off the lists.
@@ -216,10 +243,8 @@ gc.collect()
 """
 
 
-@each_python()
+@each_python(among=oldest_and_newest)
 def test_what_a_collection_looks_at(python):
-    if python not in of_each_minor()[::7]:
-        return
     with tempfile.TemporaryDirectory() as directory:
         script = os.path.join(directory, "target.py")
         with open(script, "w") as f:

@@ -11,7 +11,7 @@ import tempfile
 import cores
 import interpreters
 import tool
-from runner import Skip, each_core, each_python
+from runner import Skip, each_core, each_python, oldest_and_newest
 
 UNNAMED = "<static type at "
 
@@ -79,12 +79,8 @@ def place(root: str, module: dict, source: str) -> None:
         shutil.copyfile(source, path)
 
 
-@each_core("instances", "dicts", "sequences", kinds=("kernel",))
+@each_core("instances", "dicts", "sequences", kinds=("kernel",), among=oldest_and_newest)
 def test_one_file_missing_or_another(case):
-    # On the oldest and the newest of those that are there.
-    chosen = [i.name for i in interpreters.chosen() if not i.stripped]
-    if case.python.name not in (chosen[0], chosen[-1]):
-        return
     whole = types(case.core)
     files = [m for m in modules(case.core) if m["state"] == "used"]
     with tempfile.TemporaryDirectory(dir=case.directory) as root:

@@ -13,7 +13,8 @@ cores.Unavailable). What it runs on is said by a decorator:
     @each_core("frozen", kinds=...)     on a core of each kind of a target on
     def test_c(case):                   each interpreter, made of these profiles
 
-With stripped=True also on the stripped variants of interpreters.
+With stripped=True also on the stripped variants of interpreters; with among=f only
+on those that f makes of their list.
 
 Tests of one module on the same core share it: they are one job. A job runs in
 a process of its own, in a temporary directory of its own, with a time limit.
@@ -54,12 +55,21 @@ def times(usual: int, soak: int) -> int:
     return soak if os.environ.get("CA_SOAK") else usual
 
 
-def each_python(stripped: bool = False) -> Callable:
+def each_python(stripped: bool = False, among: Callable[[list], list] = list) -> Callable:
     def mark(test: Callable) -> Callable:
         test.needs = "python"
         test.stripped = stripped
+        test.among = among
         return test
     return mark
+
+
+def oldest_and_newest(pythons: list) -> list:
+    return [pythons[0], pythons[-1]] if len(pythons) > 1 else pythons
+
+
+def one_of_each_minor(pythons: list) -> list:
+    return list({p.minor: p for p in pythons}.values())
 
 
 def each_gdb() -> Callable:
@@ -70,11 +80,13 @@ def each_gdb() -> Callable:
 
 
 def each_core(*profiles: str, kinds: tuple[str, ...] = ("gcore", "kernel"),
-              env: dict[str, str] | None = None, stripped: bool = False) -> Callable:
+              env: dict[str, str] | None = None, stripped: bool = False,
+              among: Callable[[list], list] = list) -> Callable:
     def mark(test: Callable) -> Callable:
         test.needs = "core"
         test.stripped = stripped
-        test.setup = (profiles, kinds, tuple((env or {}).items()), stripped)
+        test.among = among
+        test.setup = (profiles, kinds, tuple((env or {}).items()), stripped, among)
         return test
     return mark
 
@@ -159,16 +171,15 @@ def variants(test: Callable, key: tuple):
     needs = getattr(test, "needs", "")
     if not needs:
         yield "", lambda directory: []
+        return
     if needs == "gdb":
         yield from ((gdb.name, lambda directory, g=gdb: [g]) for gdb in debugger.usable())
         return
-    for python in interpreters.chosen() if needs else ():
-        if python.stripped and not test.stripped:
-            continue
+    for python in test.among([p for p in interpreters.chosen() if test.stripped or not p.stripped]):
         if needs == "python":
             yield python.name, lambda directory, p=python: [p]
             continue
-        profiles, kinds, env, _ = key
+        profiles, kinds, env, *_ = key
         for kind in kinds:
             words = [python.name, kind, *profiles, *("=".join(e) for e in env)]
             yield " ".join(words), lambda directory, p=python, k=kind: [
