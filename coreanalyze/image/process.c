@@ -107,8 +107,9 @@ static struct ca_error *check(struct ca_arena *arena, int32_t pid, int proc)
 	}
 	if ((errno == EACCES || errno == EPERM) && !fstat(proc, &st) && st.st_uid != geteuid())
 		return refuse_user(arena, st.st_uid);
-	return ca_process_refuse("is kernel.yama.ptrace_scope set, or a container's or a security "
-				 "module's rule? root (CAP_SYS_PTRACE) may",
+	return ca_process_refuse("has it changed its user since it started, is kernel.yama.ptrace_scope "
+				 "set, or a container's or a security module's rule? root "
+				 "(CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH) may",
 				 "its memory may not be read: %s", strerror(errno));
 }
 

@@ -1052,6 +1052,27 @@ def test_privileges():
         worker.check_untouched()
 
 
+def test_changed_user():
+    """Who was root when it started is closed to its user, and is not to who has the privileges."""
+    if os.geteuid() or not shutil.which("setpriv"):
+        raise Skip("this needs root and setpriv")
+    code = "import os, time; os.setgid(65534); os.setuid(65534); print(flush=True); time.sleep(1000)"
+    with place_for("nobody") as (command, folder), \
+            subprocess.Popen(["python3", "-c", code], stdout=subprocess.PIPE) as process:
+        try:
+            process.stdout.readline()
+            ask = [command, "capture", str(process.pid), "-o", os.path.join(folder, "core")]
+            done = subprocess.run(ask, capture_output=True, text=True, check=False, user=65534, group=65534,
+                                  extra_groups=[])
+            assert done.returncode == 3 and "has it changed its user" in done.stderr, done
+            os.chown(folder, pwd.getpwnam("daemon").pw_uid, -1)
+            done = subprocess.run([*with_privileges(privileges()[0], "daemon"), *ask], capture_output=True,
+                                  text=True, check=False)
+            assert done.returncode == 0, done
+        finally:
+            process.kill()
+
+
 def check_privileges(worker: Worker, every: set[str], missing: set[str]) -> None:
     """As a user of neither: it says which are missing, and no other."""
     with place_for("daemon") as (command, folder):
