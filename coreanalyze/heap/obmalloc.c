@@ -23,8 +23,10 @@ static bool parse_arena(const struct ca_runtime *rt, const uint8_t *entry, uint3
 		return true;
 	range->start = (address + pool_mask) & ~pool_mask;
 	range->end = carved;
+	/* Pools in use have been carved. */
 	return (total == pools || total == pools - 1) && free_pools <= total && !(carved & pool_mask) &&
-	       carved >= range->start && carved - address <= (uint64_t)layout->c.arena_bytes;
+	       carved >= range->start && carved - address <= (uint64_t)layout->c.arena_bytes &&
+	       (carved - range->start) / (uint64_t)layout->c.pool_bytes >= total - free_pools;
 }
 
 static bool pool_agrees(const struct ca_runtime *rt, const struct ca_arena_range *range, ca_addr at)

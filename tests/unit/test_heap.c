@@ -62,7 +62,7 @@ static void open_fixture(struct fixture *f, const struct ca_layout_table *table)
 	f->table = WORLD_START + 0x4000;
 	for (unsigned i = 0; i < 2; i++) {
 		f->arenas[i] = WORLD_START + (i + 1) * f->arena_bytes;
-		put_arena(f, i, f->arenas[i], f->arenas[i] + 2 * f->pool_bytes, 0, pools);
+		put_arena(f, i, f->arenas[i], f->arenas[i] + 2 * f->pool_bytes, pools - 2, pools);
 		for (unsigned p = 0; p < 2; p++)
 			put_pool(f, f->arenas[i] + p * f->pool_bytes, i, 3, 1,
 				 CA_POOL_HEADER + 3 * 32, 0);
@@ -273,7 +273,7 @@ static void test_arenas__that_overlap(void)
 		open_fixture(&f, table);
 		pools = (uint32_t)(f.arena_bytes / f.pool_bytes);
 		/* The second in the middle of the first, whose pools say that they are its own. */
-		put_arena(&f, 1, f.arenas[0] + f.pool_bytes, f.arenas[0] + 2 * f.pool_bytes, 0, pools);
+		put_arena(&f, 1, f.arenas[0] + f.pool_bytes, f.arenas[0] + 2 * f.pool_bytes, pools - 1, pools);
 
 		struct ca_heap *heap = open_heap(&f);
 
@@ -290,13 +290,19 @@ static void test_arenas__that_overlap(void)
 static void test_arenas__one_that_is_damaged(void)
 {
 	EACH_TABLE(table) {
-		struct fixture f;
+		uint32_t pools = (uint32_t)(table->layout.c.arena_bytes / table->layout.c.pool_bytes);
+		/* As many pools as no arena has; more in use than were carved. */
+		const uint32_t wrong[][2] = {{0, 7}, {pools - 2, pools}};
 
-		open_fixture(&f, table);
-		put_arena(&f, 0, f.arenas[0], f.arenas[0] + f.pool_bytes, 0, 7);
-		CU_ASSERT_EQUAL(blocks_of(&f), 6);
-		CU_ASSERT_EQUAL(world_warned_bytes(&f.world, "arena"), f.arena_bytes);
-		world_close(&f.world);
+		for (size_t i = 0; i < CA_COUNT(wrong); i++) {
+			struct fixture f;
+
+			open_fixture(&f, table);
+			put_arena(&f, 0, f.arenas[0], f.arenas[0] + f.pool_bytes, wrong[i][0], wrong[i][1]);
+			CU_ASSERT_EQUAL(blocks_of(&f), 6);
+			CU_ASSERT_EQUAL(world_warned_bytes(&f.world, "arena"), f.arena_bytes);
+			world_close(&f.world);
+		}
 	}
 }
 
@@ -315,7 +321,7 @@ static void test_arenas__that_lie(void)
 
 		for (size_t a = 0; a < CA_COUNT(places); a++) {
 			for (size_t c = 0; c < CA_COUNT(places); c++) {
-				put_arena(&f, 1, places[a], places[c], 0, pools);
+				put_arena(&f, 1, places[a], places[c], pools, pools);
 				CU_ASSERT(blocks_of(&f) <= 12 + 3 * f.arena_bytes / 16);
 				put_arena(&f, 1, places[a], places[a] + f.arena_bytes, UINT32_MAX, pools);
 				blocks_of(&f);
