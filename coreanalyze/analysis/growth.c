@@ -39,17 +39,6 @@ static void rebuild(struct side *side, const uint64_t *also)
 	ca_holders_build(side->naming, CA_LEAST_OWNER, also, &side->holders);
 }
 
-/* What is a holder on one side is one on the other. */
-static void align(struct side *before, struct side *after)
-{
-	uint64_t *of_after = same_holders(after, before), *of_before = same_holders(before, after);
-
-	rebuild(before, of_after);
-	rebuild(after, of_before);
-	free(of_after);
-	free(of_before);
-}
-
 static size_t digits(const char *text)
 {
 	return strspn(text, "0123456789");
@@ -92,6 +81,75 @@ const char *ca_owner_key(const char *name, struct ca_arena *arena)
 	}
 	out[length] = '\0';
 	return out;
+}
+
+/* ---- what is a holder on one side is one on the other ------------------------ */
+
+/* FNV-1a, for sets of names: two that share one cost a row more, no figure. */
+static uint64_t hash_of(uint64_t hash, const char *text)
+{
+	for (; *text; text++)
+		hash = (hash ^ (uint8_t)*text) * 0x100000001b3u;
+	return hash;
+}
+
+static uint64_t hash_of_type(const struct side *side, ca_node node)
+{
+	const struct ca_objects *objects = side->naming->graph->objects;
+
+	return hash_of(0xcbf29ce484222325u, objects->types[ca_node_type(objects, node)].name);
+}
+
+/* Of a name and its type. In scratch: nobody shows it. */
+static uint64_t hash_of_owner(const struct side *side, ca_node node, struct ca_arena *scratch)
+{
+	struct ca_naming naming = *side->naming;
+	uint64_t hash;
+
+	naming.arena = scratch;
+	hash = hash_of(hash_of_type(side, node), ca_owner_key(ca_way_name(&naming, node), scratch));
+	ca_arena_empty(scratch);
+	return hash;
+}
+
+/*
+ * The same between two processes, where nothing but names compares. A name costs: it is
+ * asked for where a holder of the other side has that type.
+ */
+static uint64_t *holders_of_same_name(const struct side *from, const struct side *to)
+{
+	const struct ca_graph *graph = to->naming->graph;
+	uint64_t *bits = ca_alloc((graph->node_count / 64 + 1) * sizeof(*bits));
+	struct ca_arena scratch = {0};
+	struct ca_map types = {0}, owners = {0};
+
+	for (ca_node node = 1; node <= from->naming->graph->object_count; node++) {
+		if (from->holders.holder[node] != node)
+			continue;
+		ca_map_add(&types, hash_of_type(from, node), NULL);
+		ca_map_add(&owners, hash_of_owner(from, node, &scratch), NULL);
+	}
+	for (ca_node node = 1; node <= graph->object_count; node++)
+		if (to->holders.named[node] == node && to->holders.holder[node] != node &&
+		    ca_map_find(&types, hash_of_type(to, node)) &&
+		    ca_map_find(&owners, hash_of_owner(to, node, &scratch)))
+			set_bit(bits, node);
+	ca_map_fini(&types);
+	ca_map_fini(&owners);
+	ca_arena_fini(&scratch);
+	return bits;
+}
+
+static void align(struct side *before, struct side *after, bool same_process)
+{
+	uint64_t *(*same)(const struct side *, const struct side *) = same_process ? same_holders
+										   : holders_of_same_name;
+	uint64_t *of_after = same(after, before), *of_before = same(before, after);
+
+	rebuild(before, of_after);
+	rebuild(after, of_before);
+	free(of_after);
+	free(of_before);
 }
 
 struct part {
@@ -192,8 +250,7 @@ void ca_growth_build(const struct ca_naming *before, const struct ca_naming *aft
 	*growth = (struct ca_growth){0};
 	ca_holders_build(before, CA_LEAST_OWNER, NULL, &a.holders);
 	ca_holders_build(after, CA_LEAST_OWNER, NULL, &b.holders);
-	if (same_process)
-		align(&a, &b);
+	align(&a, &b, same_process);
 	ca_owners_build(before, &a.holders, NULL, &a.owners);
 	ca_owners_build(after, &b.holders, NULL, &b.owners);
 	merge(&a, &b, growth, row_of_holder);

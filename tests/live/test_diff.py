@@ -145,6 +145,9 @@ def check_by_owner(document, side, sign):
     kept = rows["__main__.kept"]
     assert document["owners"][0 if sign > 0 else -1] == kept
     assert kept[f"count_{side}"] == GROWN + 1 and kept[f"length_{side}"] == GROWN, kept
+    # The other one has it too, however little is in it.
+    other = "before" if side == "after" else "after"
+    assert kept[f"count_{other}"] == 1 and kept[f"length_{other}"] == 0, kept
     assert all(r["new"] is None for r in (*document["types"], *document["owners"]))
     for each in ("before", "after"):
         for key, total in (("count", "objects"), ("bytes", "bytes")):
