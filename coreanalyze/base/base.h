@@ -158,7 +158,7 @@ bool ca_parse_size(const char *text, uint64_t *bytes);
 /*
  * The target is damaged or partial. A kind is a short stable word
  * ("missing-file"), effect what it does to the figures. Those that have both in
- * common are one: the text of the first is kept, with its address (0: none),
+ * common are one: the text of the first is kept, with the lowest address (0: none),
  * they are counted, and their bytes are summed. Thread-safe.
  */
 struct ca_warning {

@@ -32,6 +32,12 @@ static uint64_t sum(uint64_t a, uint64_t b)
 	return b < INT64_MAX && a < INT64_MAX - b ? a + b : INT64_MAX;
 }
 
+/* 0: none. */
+static ca_addr lowest(ca_addr a, ca_addr b)
+{
+	return a && (!b || a < b) ? a : b;
+}
+
 static void warn(struct ca_warnings *warnings, const char *kind, ca_addr where, uint64_t bytes,
 		 const char *effect, const char *format, va_list args)
 {
@@ -40,8 +46,8 @@ static void warn(struct ca_warnings *warnings, const char *kind, ca_addr where, 
 	if (!warning) {
 		warning = add(warnings, kind, effect);
 		warning->text = ca_format_args(format, args);
-		warning->first = where;
 	}
+	warning->first = lowest(warning->first, where);
 	warning->count++;
 	warning->bytes = sum(warning->bytes, bytes);
 }
@@ -91,8 +97,8 @@ void ca_warn_again(struct ca_context *ctx, const struct ca_warning *told)
 	if (!warning) {
 		warning = add(warnings, told->kind, told->effect);
 		warning->text = ca_strdup(told->text);
-		warning->first = told->first;
 	}
+	warning->first = lowest(warning->first, told->first);
 	warning->count += told->count;
 	warning->bytes = sum(warning->bytes, told->bytes);
 	pthread_mutex_unlock(warnings->lock);

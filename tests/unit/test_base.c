@@ -290,15 +290,16 @@ static void test_warning__keeps_the_first_and_counts_the_rest(void)
 	struct ca_context ctx;
 
 	ca_context_init(&ctx);
-	ca_warn(&ctx, "one", 0x10, "effect", "first %d", 1);
+	ca_warn(&ctx, "one", 0x20, "effect", "first %d", 1);
 	ca_warn(&ctx, "two", 0, "", "other");
-	ca_warn(&ctx, "one", 0x20, "effect", "second");
+	ca_warn(&ctx, "one", 0x10, "effect", "second");
+	ca_warn(&ctx, "one", 0, "effect", "nowhere");
 	ca_warn(&ctx, "one", 0x30, "other effect", "third");
 	CU_ASSERT_EQUAL_FATAL(ctx.warnings.count, 3);
 	CU_ASSERT_STRING_EQUAL(ctx.warnings.items[0].text, "first 1");
 	CU_ASSERT_STRING_EQUAL(ctx.warnings.items[0].effect, "effect");
 	CU_ASSERT_EQUAL(ctx.warnings.items[0].first, 0x10);
-	CU_ASSERT_EQUAL(ctx.warnings.items[0].count, 2);
+	CU_ASSERT_EQUAL(ctx.warnings.items[0].count, 3);
 	CU_ASSERT_STRING_EQUAL(ctx.warnings.items[1].effect, "");
 	CU_ASSERT_STRING_EQUAL(ctx.warnings.items[2].text, "third");
 	CU_ASSERT_EQUAL(ctx.warnings.items[2].count, 1);
