@@ -199,9 +199,10 @@ def check_stack(core: str) -> None:
 
 
 def check_cost(core: str, mine: dict) -> None:
-    """-v: what a node and an edge take, in one direction or both."""
+    """-v: what a node and an edge take, in one direction or both, which few questions need not."""
     document = tool.ask("verify", core)
-    for words, node, edge in ((("verify", core), 8, 5), (("object", core, mine["node"]), 16, 9)):
+    for words, node, edge in ((("verify", core), 8, 5), (("object", core, mine["node"]), 8, 5),
+                              (("object", core, *[mine["node"]] * 3), 16, 9)):
         said = tool.run(*words, "-v").stderr
         nodes, edges = re.search(rf"graph of (\d+) nodes, at {node} bytes each, and (\d+) edges, "
                                  rf"at {edge} bytes", said).groups()
