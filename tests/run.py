@@ -67,6 +67,8 @@ def main() -> int:
         for kind in debugger.missing():
             report.result(kind, "skipped", "there is none here", 0)
     runner.run(jobs, report, args.parallel, args.job_limit, args.total_limit)
+    if not args.filters:
+        print("\nthe slowest, over all they ran on:", report.slowest(), sep="\n    ")
     if report.failed:
         print("\nfailed:", *report.failed, sep="\n    ")
     if os.environ.get("CA_RESULTS"):

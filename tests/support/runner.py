@@ -288,9 +288,11 @@ class Report:
         self.verbose = verbose
         self.counts = collections.Counter()
         self.failed: list[str] = []
+        self.seconds = collections.Counter()     # by test, on whatever it ran
 
     def result(self, name: str, status: str, text: str, seconds: float) -> None:
         self.counts[status] += 1
+        self.seconds[name.partition(" [")[0]] += seconds
         if status == "skipped":
             print(f"skipped: {name}: {text}")
         elif status == "failed":
@@ -304,6 +306,9 @@ class Report:
         elif self.verbose:
             print(f"passed: {name} ({seconds:.1f} s)")
         sys.stdout.flush()
+
+    def slowest(self, most: int = 12) -> str:
+        return "\n    ".join(f"{seconds:5.0f} s  {name}" for name, seconds in self.seconds.most_common(most))
 
     def closing_line(self) -> str:
         return ", ".join(f"{self.counts[s]} {s}" for s in ("passed", "failed", "skipped"))
