@@ -305,6 +305,7 @@ def measure_pause(directory: str, mib: int, runs: int) -> None:
         forks = []
         for _ in range(runs):
             for name, command in commands.items():
+                os.sync()       # the one before has written as much as the process has
                 ask_line(target)
                 subprocess.run(command, check=True, stdout=subprocess.DEVNULL,
                                stderr=subprocess.DEVNULL)

@@ -14,7 +14,7 @@ import cores
 import interpreters
 import serving
 import tool
-from runner import Skip, each_python
+from runner import Skip, each_python, one_of_each_minor
 from snapshot import Snapshot
 
 WAIT = """
@@ -168,7 +168,7 @@ def check_answers(core_server, snapshot_server, redact):
     return asked
 
 
-@each_python()
+@each_python(among=one_of_each_minor)
 def test_answers(python):
     """Of a snapshot, and of one without values, they are those of the core."""
     with tempfile.TemporaryDirectory() as directory:
