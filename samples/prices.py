@@ -11,11 +11,11 @@ Run it, dump it, let it serve 5,000 baskets more (Enter), dump it again:
     $ gcore -o after 1234
     $ coreanalyze diff before.1234 after.1234 --limit 5
                          BEFORE              AFTER             CHANGE
-    objects              89,973            149,459            +59,486
-    bytes             6,814,348          9,534,850         +2,720,502
+    objects              89,978            149,465            +59,487
+    bytes             6,823,136          9,543,692         +2,720,556
     owned               185,834            305,834           +120,000
     arenas            6,291,456          9,437,184         +3,145,728
-    writable         10,436,608         13,877,248         +3,440,640
+    writable         10,440,704         13,881,344         +3,440,640
     The same process at two moments: NEW and FREED tell objects apart by address.
     TYPE            BEFORE   AFTER    COUNT     BYTES     OWNED     NEW  FREED
     builtins.tuple  15,389  25,389  +10,000  +560,000         0  10,000      0
@@ -24,7 +24,14 @@ Run it, dump it, let it serve 5,000 baskets more (Enter), dump it again:
     prices.Basket    5,000  10,000   +5,000  +280,000  +120,000   5,000      0
     builtins.list    5,176  10,176   +5,000  +360,000         0   5,000      0
     ... and 3 more (--limit 0 shows all)
-    101 types did not change
+    100 types did not change
+
+    Who holds them
+    OWNER                                        TYPE             COUNT       BYTES     OWNED     NEW  LENGTH     NOW
+    prices.Basket.price.<dict>                   builtins.dict  +59,487  +2,720,556  +120,000  59,487  10,000  20,000
+    interpreter.names in the method cache        -                   +1         +63         0       0       -       -
+    main() at samples/worker.py:74, thread 1234  -                   +1         +50         0       0       -       -
+    leaked                                       -                    0           0         0       2       -       -
 
 Baskets are made for one request: there should be a handful at any time. The
 tuples are the keys of the cache, (self, article): as many as there are Prices,

@@ -12,8 +12,8 @@ Run it, dump it, let it make a report of 100,000 rows (Enter), dump it again:
     $ gcore -o after 1234
     $ coreanalyze diff before.1234 after.1234 --limit 2
                          BEFORE              AFTER             CHANGE
-    objects              30,343             30,943               +600
-    bytes             4,089,052          4,113,052            +24,000
+    objects              30,347             30,947               +600
+    bytes             4,097,743          4,121,743            +24,000
     owned                65,394             72,154             +6,760
     arenas            3,145,728         18,874,368        +15,728,640
     writable          6,901,760         22,732,800        +15,831,040
@@ -21,8 +21,14 @@ Run it, dump it, let it make a report of 100,000 rows (Enter), dump it again:
     TYPE           BEFORE  AFTER  COUNT    BYTES   OWNED  NEW  FREED
     reports.Total       0    200   +200  +11,200  +6,760  200      0
     builtins.int    1,194  1,594   +400  +11,200       0  401      1
+    ... and 3 more (--limit 0 shows all)
+    102 types did not change
+
+    Who holds them
+    OWNER                                  TYPE           COUNT    BYTES   OWNED  NEW  LENGTH  NOW
+    reports.TOTALS                         builtins.list   +600  +24,000  +6,760  600       0  200
+    interpreter.names in the method cache  -                 +3     +172       0    0       -    -
     ... and 2 more (--limit 0 shows all)
-    104 types did not change
 
 The arenas grew by 16 MB, what is in them by 31 KB: no leak, and no object to
 look for. The next report (Enter) uses the same arenas again.

@@ -11,18 +11,25 @@ Run it, dump it, let it serve 20,000 logins more (Enter), dump it again:
     $ gcore -o after 1234
     $ coreanalyze diff before.1234 after.1234 --limit 3
                          BEFORE              AFTER             CHANGE
-    objects             110,324            190,323            +79,999
-    bytes             9,540,997         15,127,072         +5,586,075
+    objects             110,337            190,337            +80,000
+    bytes             9,550,272         15,136,400         +5,586,128
     owned               865,754          1,665,754           +800,000
     arenas            9,437,184         16,777,216         +7,340,032
-    writable         13,701,120         21,585,920         +7,884,800
+    writable         13,705,216         21,590,016         +7,884,800
     The same process at two moments: NEW and FREED tell objects apart by address.
     TYPE              BEFORE   AFTER    COUNT       BYTES     OWNED     NEW  FREED
-    builtins.str      51,234  91,233  +39,999  +2,799,947         0  40,000      1
+    builtins.str      51,247  91,247  +40,000  +2,800,000         0  40,000      0
     sessions.Session  20,000  40,000  +20,000  +1,120,000  +800,000  20,000      0
     builtins.list     20,176  40,176  +20,000  +1,120,000         0  20,000      0
-    ... and 2 more (--limit 0 shows all)
-    104 types did not change
+    ... and 3 more (--limit 0 shows all)
+    102 types did not change
+
+    Who holds them
+    OWNER                                        TYPE             COUNT       BYTES     OWNED     NEW  LENGTH     NOW
+    sessions.SESSIONS                            builtins.dict  +80,000  +5,586,128  +800,000  80,000  20,000  40,000
+    interpreter.names in the method cache        -                   +2        +118         0       0       -       -
+    main() at samples/worker.py:74, thread 1234  -                   +1         +50         0       0       -       -
+    ... and 1 more (--limit 0 shows all)
 
 Strings lead, as they do in most programs, but strings have an owner: the first
 type of one's own in the table is where to look. It grew by exactly the logins,

@@ -11,17 +11,23 @@ Run it, dump it, let it accept 100 connections more (Enter), dump it again:
     $ gcore -o after 1234
     $ coreanalyze diff before.1234 after.1234 --limit 2
                          BEFORE              AFTER             CHANGE
-    objects              30,522             30,722               +200
-    bytes             4,109,058          4,132,194            +23,136
+    objects              30,534             30,734               +200
+    bytes             4,118,341          4,141,477            +23,136
     owned                68,154             70,554             +2,400
     arenas            3,145,728          3,145,728                  0
-    writable         33,775,616         60,592,128        +26,816,512
+    writable         33,775,616         60,596,224        +26,820,608
     The same process at two moments: NEW and FREED tell objects apart by address.
     TYPE                BEFORE  AFTER  COUNT    BYTES   OWNED  NEW  FREED
     zlib.Compress          100    200   +100  +16,800       0  100      0
     streams.Connection     100    200   +100   +5,600  +2,400  100      0
+    ... and 3 more (--limit 0 shows all)
+    103 types did not change
+
+    Who holds them
+    OWNER                                  TYPE           COUNT    BYTES   OWNED  NEW  LENGTH  NOW
+    streams.CONNECTIONS                    builtins.list   +200  +23,136  +2,400  200     100  200
+    interpreter.names in the method cache  -                 +1      +63       0    0       -    -
     ... and 2 more (--limit 0 shows all)
-    105 types did not change
 
 Compare the totals: the objects and their arenas did not grow to speak of, the
 writable mappings did by 27 MB. So it is native memory, and the few types that

@@ -11,21 +11,28 @@ Run it, dump it, let it receive 2,000 uploads more (Enter), dump it again:
     $ gcore -o after 1234
     $ coreanalyze diff before.1234 after.1234 --limit 6
                          BEFORE              AFTER             CHANGE
-    objects              42,330             54,329            +11,999
-    bytes            13,078,690         22,071,501         +8,992,811
+    objects              42,338             54,338            +12,000
+    bytes            13,087,610         22,080,474         +8,992,864
     owned               129,754            193,754            +64,000
     arenas            4,194,304          5,242,880         +1,048,576
     writable         16,330,752         25,624,576         +9,293,824
     The same process at two moments: NEW and FREED tell objects apart by address.
     TYPE               BEFORE   AFTER   COUNT       BYTES    OWNED    NEW  FREED
-    builtins.bytes      5,001   7,001  +2,000  +8,258,000        0  2,000      0
+    builtins.bytes      5,002   7,002  +2,000  +8,258,000        0  2,001      1
     builtins.function   3,335   5,335  +2,000    +304,000        0  2,000      0
     uploads.Upload      2,000   4,000  +2,000    +112,000  +64,000  2,000      0
-    builtins.str       13,234  15,233  +1,999    +125,947        0  2,000      1
+    builtins.str       13,242  15,242  +2,000    +126,000        0  2,000      0
     builtins.tuple      7,380   9,380  +2,000     +96,000        0  2,000      0
     builtins.cell       2,067   4,067  +2,000     +80,000        0  2,000      0
     ... and 2 more (--limit 0 shows all)
-    100 types did not change
+    99 types did not change
+
+    Who holds them
+    OWNER                                        TYPE             COUNT       BYTES    OWNED     NEW  LENGTH    NOW
+    uploads.FINISHED                             builtins.list  +12,000  +8,992,864  +64,000  12,000   2,000  4,000
+    interpreter.names in the method cache        -                   +1         +63        0       0       -      -
+    main() at samples/worker.py:74, thread 1234  -                   +1         +50        0       0       -      -
+    leaked                                       -                    0           0        0       2       -      -
 
 Functions are made once, at import: when their number grows with the load, they
 are closures, and cells that grow by the same number say so. What they hold is

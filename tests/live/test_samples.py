@@ -175,6 +175,11 @@ def table(lines):
     return rows
 
 
+def are_near(wanted: str, got: str | None) -> bool:
+    """A string or two of an owner's may be the interpreter's as well, in whatever run."""
+    return got is not None and abs(int(wanted.replace(",", "")) - int(got.replace(",", ""))) <= 3
+
+
 def check_example(example, directory, address, sample):
     """It can be typed; its headings, and the sample's counts, are as written."""
     done = examples.run(example, directory, address)
@@ -186,7 +191,7 @@ def check_example(example, directory, address, sample):
         if name.startswith(sample + "."):
             for heading in ("BEFORE", "AFTER", "COUNT", "NEW", "FREED"):
                 wanted, got = row.get(heading), printed.get(name, {}).get(heading)
-                assert wanted == got, f"{example.command}: {name}: {wanted} is written, {got} printed"
+                assert wanted == got or ("OWNER" in row and are_near(wanted, got)), f"{example.command}: {name}: {wanted} is written, {got} printed"
             assert row.keys() == printed[name].keys(), f"{example.command}: other columns"
 
 

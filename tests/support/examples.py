@@ -153,6 +153,23 @@ def run(example: Example, directory: str, address: str) -> subprocess.CompletedP
         timeout=tool.TIMEOUT, env={**os.environ, "PATH": path + ":" + os.environ["PATH"]})
 
 
+def as_anywhere(printed: str) -> str:
+    """Without what this process, and this checkout, is called; tables that had it stay tables."""
+    printed = re.sub(r"\bprocess \d+", f"process {PID}", printed)
+    tables = re.split(r"(\n\n)", printed)
+    return "".join(map(without_our_names, tables))
+
+
+def without_our_names(table: str) -> str:
+    ours = ROOT + os.sep
+    thread = re.search(re.escape(ours) + r".*, thread (\d+)", table)
+    if not thread:
+        return table
+    longer = len(ours) + len(thread[1]) - len(PID)
+    return "\n".join(line.replace(ours, "").replace(f", thread {thread[1]}", f", thread {PID}") if ours in line
+                     else re.sub(" {%d}(?= )" % longer, "", line, count=1) for line in table.split("\n"))
+
+
 def rewritten(text: str, directory: str, address: str) -> str:
     lines = text.split("\n")
     for example in reversed(find(text)):
@@ -162,7 +179,7 @@ def rewritten(text: str, directory: str, address: str) -> str:
         if done.stderr:
             raise SystemExit(f"{example.command}: {done.stderr}")
         at = example.lines
-        printed = re.sub(r"\bprocess \d+", f"process {PID}", done.stdout)
+        printed = as_anywhere(done.stdout)
         lines[at.start:at.stop] = [(INDENT + line).rstrip()
                                    for line in printed.rstrip("\n").split("\n")]
         lines[at.start - 1] = re.sub(r"\b0x[0-9a-f]{6,}\b", address, lines[at.start - 1])
