@@ -9,11 +9,6 @@ struct side {
 	struct ca_owners owners;
 };
 
-static void set_bit(uint64_t *bits, ca_node node)
-{
-	bits[node / 64] |= 1ull << node % 64;
-}
-
 /* A bit for each node of `to` that is at the place of a holder of `from`, and of its type. */
 static uint64_t *same_holders(const struct side *from, const struct side *to)
 {
@@ -28,7 +23,7 @@ static uint64_t *same_holders(const struct side *from, const struct side *to)
 		same = ca_objects_find(b, ca_objects_address(a, node));
 		if (same && strcmp(a->types[ca_node_type(a, node)].name,
 				   b->types[ca_node_type(b, same)].name) == 0)
-			set_bit(bits, same);
+			ca_set_bit(bits, same);
 	}
 	return bits;
 }
@@ -133,7 +128,7 @@ static uint64_t *holders_of_same_name(const struct side *from, const struct side
 		if (to->holders.named[node] == node && to->holders.holder[node] != node &&
 		    ca_map_find(&types, hash_of_type(to, node)) &&
 		    ca_map_find(&owners, hash_of_owner(to, node, &scratch)))
-			set_bit(bits, node);
+			ca_set_bit(bits, node);
 	ca_map_fini(&types);
 	ca_map_fini(&owners);
 	ca_arena_fini(&scratch);
@@ -231,7 +226,7 @@ static void count_fresh(const struct side *after, const uint64_t *fresh,
 	const struct ca_graph *graph = after->naming->graph;
 
 	for (ca_node node = 1; fresh && node <= graph->object_count; node++)
-		if (fresh[node / 64] >> node % 64 & 1)
+		if (ca_bit(fresh, node))
 			growth->rows[row_of_holder[after->holders.holder[node]]].fresh++;
 }
 

@@ -110,7 +110,7 @@ static const char *whole(const struct ca_naming *naming, const struct name *name
 	return *name->place ? ca_arena_printf(naming->arena, "%s%s", name->text, name->place) : name->text;
 }
 
-static const char of_local[] = "local '", of_stack[] = "evaluation stack of ";
+static const char of_local[] = CA_LABEL_LOCAL, of_stack[] = CA_LABEL_STACK;
 
 /* "local 'x' in f() at app.py:12", "evaluation stack of f() at app.py:12": of a frame that runs, or that something holds. */
 static bool is_frame_label(const char *label)

@@ -26,16 +26,6 @@ struct search {
 	uint32_t cheap, dear;  /* of ways->order: whose edges of either sort are followed */
 };
 
-static bool bit(const uint64_t *bits, ca_node node)
-{
-	return bits[node / 64] >> node % 64 & 1;
-}
-
-static void set_bit(uint64_t *bits, ca_node node)
-{
-	bits[node / 64] |= 1ull << node % 64;
-}
-
 static void reach(struct search *s, ca_node parent, uint32_t edge, ca_node node)
 {
 	struct ca_ways *ways = s->ways;
@@ -44,9 +34,9 @@ static void reach(struct search *s, ca_node parent, uint32_t edge, ca_node node)
 		return;
 	ways->parent[node] = parent;
 	ways->edge[node] = edge;
-	if (s->wanted && bit(s->wanted, node))
+	if (s->wanted && ca_bit(s->wanted, node))
 		s->missing--;
-	if (!s->avoid || !bit(s->avoid, node))
+	if (!s->avoid || !ca_bit(s->avoid, node))
 		ways->order[ways->reached++] = node;
 }
 
@@ -124,7 +114,7 @@ static void begin_at_modules(struct search *s)
 	for (end = ways->reached; begin < end; begin++)
 		follow_modules(s, ways->order[begin]);
 	for (uint32_t i = 0; i < ways->reached; i++)
-		set_bit(ways->spaces, ways->order[i]);
+		ca_set_bit(ways->spaces, ways->order[i]);
 }
 
 static void search(struct search *s)
@@ -139,7 +129,7 @@ static void search(struct search *s)
 
 	s->ways->parent[0] = 0;
 	s->ways->order[s->ways->reached++] = 0;
-	set_bit(s->ways->spaces, 0);
+	ca_set_bit(s->ways->spaces, 0);
 	s->cheap = s->dear = 1;
 	begin_at_modules(s);
 	for (size_t i = 0; i < CA_COUNT(kinds); i++) {

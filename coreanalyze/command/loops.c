@@ -75,7 +75,7 @@ static const char *as_frame(struct ca_cycles_view *view, const char *label, ca_n
 	return strcmp(label, ".gi_frame") == 0 && *frame ? frame : label;
 }
 
-static const char local_word[] = "local '";
+static const char local_word[] = CA_LABEL_LOCAL;
 
 /* "local 'x' in f() at app.py:12" is .f_locals['x'] of the frame. */
 static const char *as_local(struct ca_cycles_view *view, const char *path, const char *label, ca_node node)

@@ -111,7 +111,7 @@ static void fill_refs(struct ca_visitor *v, const struct ca_refs *refs)
 			continue;
 		if (!visit->begun)
 			ca_root_begin(builder, CA_ROOT_FRAME,
-				      ca_arena_printf(&builder->ctx->arena, "evaluation stack of %s", visit->name),
+				      ca_arena_printf(&builder->ctx->arena, CA_LABEL_STACK "%s", visit->name),
 				      0);
 		visit->begun = true;
 		ca_root_add(builder, node);

@@ -262,8 +262,11 @@ void ca_dominators_fini(struct ca_dominators *dominators);
  * as Python would write it: "['key']", "[3]", ".attr", ".__closure__". Decoded anew
  * from the image at each call, at the cost of a traversal of `from`. Never NULL; in
  * the arena; escaped. Of node 0 and of roots but frames it is "".
- * redact: keys that are no attribute names become [str #length].
+ * redact: keys that are no attribute names become [str #length]. What a frame holds
+ * begins with one of these words.
  */
+#define CA_LABEL_LOCAL "local '"
+#define CA_LABEL_STACK "evaluation stack of "
 const char *ca_edge_label(const struct ca_graph *graph, struct ca_reader *reader, ca_node from,
 			  uint64_t index, bool redact, struct ca_arena *arena);
 /* Is the tuple one of a code object's that hold names? What is in such, and what a class refers to, are attribute names. */

@@ -217,9 +217,9 @@ static const char *label_of(struct teller *t, const struct ca_refs *refs, uint64
 	case CA_VIA_NAMED:
 		return ca_arena_printf(t->arena, ".%s", name_text(t, name));
 	case CA_VIA_LOCAL:
-		return ca_arena_printf(t->arena, "local '%s' in %s", name_text(t, name), place_of(t));
+		return ca_arena_printf(t->arena, CA_LABEL_LOCAL "%s' in %s", name_text(t, name), place_of(t));
 	case CA_VIA_STACK:
-		return ca_arena_printf(t->arena, "evaluation stack of %s", place_of(t));
+		return ca_arena_printf(t->arena, CA_LABEL_STACK "%s", place_of(t));
 	case CA_VIA_INSIDE:
 		return ca_arena_printf(t->arena, "(%s)", field);
 	case CA_VIA_ELEMENT:

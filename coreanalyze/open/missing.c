@@ -5,13 +5,6 @@
  */
 #include "collect.h"
 
-static bool bit_at(const uint64_t *bits, const struct ca_region *region, ca_addr addr)
-{
-	uint64_t bit = (addr - region->start) >> region->shift;
-
-	return bits[bit / 64] >> (bit % 64) & 1;
-}
-
 /* Of the allocator that objects are from: what the sweep has marked. */
 static uint64_t weigh_region(const struct ca_heap *heap, const struct ca_region *region)
 {
@@ -32,7 +25,7 @@ static bool is_known(const struct ca_space *space, const struct ca_block *block)
 	const struct ca_region *region = ca_space_region(space, block->address);
 
 	return region && region->blocks &&
-	       (bit_at(region->owned, region, block->address) || ca_block_holds_found(region, block));
+	       (ca_region_has(region, region->owned, block->address) || ca_block_holds_found(region, block));
 }
 
 static uint64_t weigh_extent(const struct ca_space *space, const struct ca_extent *extent)

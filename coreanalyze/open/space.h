@@ -98,6 +98,14 @@ static inline enum ca_where ca_space_where(const struct ca_space *space, ca_addr
 	return ca_space_where_mixed(space, addr);
 }
 
+/* Of an address that is in the region, and aligned as its bits are. */
+static inline bool ca_region_has(const struct ca_region *region, const uint64_t *bits, ca_addr addr)
+{
+	uint64_t bit = (addr - region->start) >> region->shift;
+
+	return bits[bit / 64] >> (bit % 64) & 1;
+}
+
 /* The bit of addr in a region; false when no object can start there. */
 static inline bool ca_region_bit(const struct ca_region *region, ca_addr addr, uint64_t *word,
 				 uint64_t *mask)

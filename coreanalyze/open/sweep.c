@@ -19,13 +19,6 @@ static void set_bit(uint64_t *bits, const struct ca_region *region, ca_addr addr
 	bits[bit / 64] |= 1ull << (bit % 64);
 }
 
-static bool test_bit(const uint64_t *bits, const struct ca_region *region, ca_addr addr)
-{
-	uint64_t bit = (addr - region->start) >> region->shift;
-
-	return bits[bit / 64] >> (bit % 64) & 1;
-}
-
 /*
  * A size class holds from 15 bytes less than its blocks (its spare), and what
  * slack the kind allows. One whose neighbour in the collector's list points back is an object,
@@ -122,11 +115,11 @@ static uint32_t sweep_pool(struct ca_worker *worker, struct ca_region *region,
 		worker->trust.blocks++;
 		__builtin_prefetch(block.data + AHEAD);
 		state = classify(worker, &block, &likely, &object, &shape);
-		if (state == HOLDS_OBJECT && !test_bit(region->corpses, region, object.address)) {
+		if (state == HOLDS_OBJECT && !ca_region_has(region, region->corpses, object.address)) {
 			set_bit(region->objects, region, object.address);
 			mold[count++] = ca_worker_mold(worker, &object, &shape);
 			*opaque |= object.type->opaque;
-		} else if (state != HOLDS_NONE || test_bit(region->corpses, region, block.address)) {
+		} else if (state != HOLDS_NONE || ca_region_has(region, region->corpses, block.address)) {
 			worker->trust.freelist++;
 		} else {
 			set_bit(region->blocks, region, block.address);
@@ -220,7 +213,7 @@ bool ca_block_holds_found(const struct ca_region *region, const struct ca_block 
 {
 	for (size_t i = 0; i < CA_COUNT(pre_sizes); i++)
 		if (pre_sizes[i] < block->room &&
-		    test_bit(region->objects, region, block->address + pre_sizes[i]))
+		    ca_region_has(region, region->objects, block->address + pre_sizes[i]))
 			return true;
 	return false;
 }
@@ -233,10 +226,10 @@ static void claim_block(struct ca_worker *worker, const struct ca_region *region
 	struct ca_object object;
 	struct ca_shape shape;
 
-	if (!test_bit(region->owned, region, block->address) &&
-	    !test_bit(region->corpses, region, block->address) &&
+	if (!ca_region_has(region, region->owned, block->address) &&
+	    !ca_region_has(region, region->corpses, block->address) &&
 	    classify(worker, block, &likely, &object, &shape) == HOLDS_OBJECT &&
-	    !test_bit(region->corpses, region, object.address))
+	    !ca_region_has(region, region->corpses, object.address))
 		ca_worker_claim(worker, object.address);
 }
 
@@ -251,8 +244,8 @@ static void count_block(struct ca_worker *worker, struct ca_region *region,
 	worker->trust.blocks++;
 	if (ca_block_holds_found(region, block))
 		return;
-	if (!test_bit(region->owned, region, block->address) &&
-	    (test_bit(region->corpses, region, block->address) ||
+	if (!ca_region_has(region, region->owned, block->address) &&
+	    (ca_region_has(region, region->corpses, block->address) ||
 	     classify(worker, block, &likely, &object, &shape) == HOLDS_CORPSE))
 		worker->trust.freelist++;
 	else

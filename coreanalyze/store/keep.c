@@ -25,11 +25,6 @@ struct asking {
 	struct asker *askers;
 };
 
-static bool is_set(const uint64_t *bits, ca_node node)
-{
-	return bits[node / 64] >> node % 64 & 1;
-}
-
 static void keep_word(const struct asker *a, const struct ca_object *object, int32_t offset)
 {
 	if (ca_has(offset) && (uint64_t)offset + 8 <= object->readable)
@@ -229,7 +224,7 @@ static void ask_object(struct asker *a, ca_node node, ca_addr address)
 	ca_object_traverse(a->reader, &object, &a->visitor);
 	if (a->is_told_more)
 		ask_labels(a, node);
-	if (!a->names || is_set(a->names, node) || ca_object_is_named(a->reader, &object))
+	if (!a->names || ca_bit(a->names, node) || ca_object_is_named(a->reader, &object))
 		ca_object_value(a->reader, &object, &a->arena);
 	ca_object_name(a->reader, &object, &a->arena);
 }
@@ -329,7 +324,7 @@ static void set_targets(uint64_t *bits, const struct ca_graph *graph, ca_node no
 	struct ca_edges out = ca_graph_out(graph, node);
 
 	for (uint64_t i = 0; i < out.count; i++)
-		bits[out.nodes[i] / 64] |= 1ull << out.nodes[i] % 64;
+		ca_set_bit(bits, out.nodes[i]);
 }
 
 /* Bit by node: what a class refers to, and what is in code objects' tuples of names. */
