@@ -207,7 +207,7 @@ static void add_apart(struct finder *f)
 		return;
 	found = ca_regions_walk(f->heap, f->tops, f->top_count, &f->tcaches);
 	if (found < f->apart)
-		ca_warn(f->heap->rt->ctx, "malloc-heap", f->tops[0],
+		ca_warn_bytes(f->heap->rt->ctx, "malloc-heap", f->tops[0], f->apart - found,
 			"objects there that neither the collector nor a reference reaches are missing",
 			"%llu bytes of a heap of malloc's that brk() did not give were not found",
 			(unsigned long long)(f->apart - found));
